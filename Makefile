@@ -1,0 +1,46 @@
+# Every verb sets up what it needs in .venv; a second run finds it there.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help demo test style types check install clean
+
+help:
+	@echo "make demo    play one Orchard episode: game, four players, a reporter, a grader"
+	@echo "make test    style, types and the whole test suite"
+	@echo "make check   style and types only"
+	@echo "make clean   remove what the other verbs made"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "coworld-actors needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 3; }
+	$(PYTHON) -m venv .venv
+
+# One stamp per set of extras, so that `demo` does not wait for the test tools.
+.venv/.examples: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[examples]'
+	@touch $@
+
+.venv/.dev: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.examples
+
+install: .venv/.dev
+
+demo: .venv/.examples
+	$(BIN)/coworld-actors run examples/orchard/coworld_manifest.json
+
+style: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+check: style types
+
+test: check
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist runs

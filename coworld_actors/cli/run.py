@@ -1,0 +1,146 @@
+"""`coworld-actors run`: play an episode and say who won."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+
+import click
+
+from coworld_actors.cli.exits import complain, error_document
+from coworld_protocol.errors import CoworldError, Refused
+
+__all__ = ["run"]
+
+
+def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
+    """`NAME=VALUE` options as a mapping."""
+    pairs: dict[str, str] = {}
+    for value in values:
+        name, sign, text = value.partition("=")
+        if not sign or not name or not text:
+            raise Refused(f"{option} {value!r} is not of the form NAME=VALUE", todo=f"write {option} NAME=VALUE")
+        pairs[name] = text
+    return pairs
+
+
+def _secrets(values: tuple[str, ...]) -> dict[str, str]:
+    """`KEY=VALUE`, or `KEY` alone for the value in our own environment, where no process list shows it."""
+    secrets: dict[str, str] = {}
+    for value in values:
+        key, sign, text = value.partition("=")
+        if not key:
+            raise Refused("--secret-env needs a name", todo="write --secret-env KEY or --secret-env KEY=VALUE")
+        if not sign:
+            if key not in os.environ:
+                raise Refused(
+                    f"--secret-env {key}: there is no such variable in the environment",
+                    todo=f"export {key} first, or write --secret-env {key}=VALUE",
+                )
+            text = os.environ[key]
+        secrets[key] = text
+    return secrets
+
+
+@click.command()
+@click.argument("manifest")
+@click.argument("players", metavar="[PLAYER]...", nargs=-1)
+@click.option("--driver", type=click.Choice(["process"]), default="process", show_default=True, help="Where roles run.")
+@click.option(
+    "--variant", metavar="ID", help="Variant of the manifest; without it the certification fixture is played."
+)
+@click.option(
+    "--set", "settings", metavar="KEY=JSON", multiple=True, help="Change the game's configuration; KEY may be dotted."
+)
+@click.option("--image", "images", metavar="NAME=DIR", multiple=True, help="Directory that holds an image's files.")
+@click.option(
+    "--run", "run_tokens", metavar="TOKEN", multiple=True, help="Command of the given PLAYERs, one token per option."
+)
+@click.option(
+    "--secret-env", "secrets", metavar="KEY[=VALUE]", multiple=True, help="Variable for the players, shown nowhere."
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Seconds until the game has to have ended.",
+)
+@click.option("--verify-replay", is_flag=True, help="Load the replay into the game again.")
+@click.option("--no-reports", is_flag=True, help="Skip reporters and graders.")
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="New directory for the run's files.  [default: runs/ID]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else there.")
+@click.option(
+    "--events",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write every event to this file, one JSON object a line.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show only the outcome.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every event.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def run(
+    manifest: str,
+    players: tuple[str, ...],
+    driver: str,
+    variant: str | None,
+    settings: tuple[str, ...],
+    images: tuple[str, ...],
+    run_tokens: tuple[str, ...],
+    secrets: tuple[str, ...],
+    timeout: float,
+    verify_replay: bool,
+    no_reports: bool,
+    output: Path | None,
+    as_json: bool,
+    events: Path | None,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+) -> int:
+    """Play one episode of the Coworld that MANIFEST describes.
+
+    A PLAYER is a player id of the manifest or an image. One fills every seat; otherwise give one for each seat. Without any,
+    the manifest's own players are seated.
+
+    \b
+    Examples:
+      coworld-actors run coworld_manifest.json
+      coworld-actors run coworld_manifest.json greedy random --variant duel --set max_ticks=50
+      coworld-actors run coworld_manifest.json my-bot --image my-bot=./bot --run python --run bot.py
+    """
+    del driver
+    from coworld_actors.cli.play import Options, play
+    from coworld_actors.cli.screen import Detail, show_document
+    from coworld_actors.episode.spec import Limits
+
+    try:
+        return play(
+            Options(
+                manifest=manifest,
+                players=players,
+                variant=variant,
+                overrides=settings,
+                images=_pairs(images, "--image"),
+                run=run_tokens,
+                secret_env=_secrets(secrets),
+                limits=Limits(timeout=timeout),
+                verify_replay=verify_replay,
+                reports=not no_reports,
+                output=output,
+                events=events,
+                detail=Detail.QUIET if quiet else Detail.VERBOSE if verbose else Detail.NORMAL,
+                as_json=as_json,
+            )
+        )
+    except CoworldError as error:
+        if debug:
+            traceback.print_exc()
+        if as_json:
+            show_document({"exit_code": error.exit_code, "error": error_document(error)})
+        complain(error.lines())
+        return error.exit_code

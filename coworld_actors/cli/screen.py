@@ -1,0 +1,261 @@
+"""What a person sees: a live picture on a terminal, plain lines elsewhere, and the outcome as a table.
+
+Progress and prose go to stderr, the outcome to stdout; with `--json` stdout belongs to the one document.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import math
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import msgspec
+import structlog
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from coworld_actors.actors import EventStream, Record
+from coworld_actors.cli.exits import complain
+from coworld_actors.episode.advice import next_step
+from coworld_actors.episode.events import (
+    GameRestarted,
+    Phase,
+    PhaseEntered,
+    RoleEnded,
+    RoleStarted,
+    SeatJoined,
+    SupportEnded,
+)
+from coworld_actors.episode.record import EpisodeRecord, SupportReport
+from coworld_actors.episode.spec import EpisodeSpec
+
+__all__ = ["Detail", "Screen", "show_document"]
+
+MANY_SEATS = 16
+"""From here on the live picture counts seats instead of listing them: a row each would not fit a terminal."""
+
+
+class Detail(enum.Enum):
+    """How much to show."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    VERBOSE = "verbose"
+
+
+def show_document(document: Mapping[str, object]) -> None:
+    """Write the one JSON document of `--json` to stdout."""
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+class Screen:
+    """Shows one run.
+
+    Args:
+        detail: how much.
+        as_json: keep off stdout.
+    """
+
+    def __init__(self, detail: Detail, *, as_json: bool) -> None:
+        self._detail = detail
+        self._progress = Console(stderr=True, highlight=False)
+        self._result = Console(stderr=as_json, highlight=False)
+
+    def note(self, text: str) -> None:
+        """One sentence beside the progress."""
+        if self._detail is not Detail.QUIET:
+            self._progress.print(Text(text))
+
+    @contextlib.contextmanager
+    def follow(self, stream: EventStream, spec: EpisodeSpec) -> Iterator[None]:
+        """Show what happens while the block runs."""
+        if self._detail is Detail.QUIET:
+            yield
+        elif self._detail is Detail.VERBOSE:
+            with _subscribed(stream, _log_line()):
+                yield
+        elif self._progress.is_interactive and not self._progress.is_dumb_terminal:
+            picture = _Picture(spec)
+            with (
+                Live(picture, console=self._progress, refresh_per_second=8, transient=True),
+                _subscribed(stream, picture.on_record),
+            ):
+                yield
+        else:
+            with _subscribed(stream, self._plain_line):
+                yield
+
+    def _plain_line(self, record: Record) -> None:
+        text = _sentence(record)
+        if text:
+            self._progress.print(Text(f"{record.at:8.2f}s  {text}"), soft_wrap=True)
+
+    def outcome(self, record: EpisodeRecord, *, interrupted: bool) -> None:
+        """The table and where the files are, or what went wrong, why, what to do and where to look."""
+        verdict = record.verdict
+        if self._detail is not Detail.QUIET:
+            self._result.print(_seat_table(record))
+            for report in record.reports:
+                self._result.print(Text(_report_line(report)), soft_wrap=True)
+        elif verdict.good:
+            scores = ", ".join(f"{seat.slot}={_number(seat.score)}" for seat in record.seats)
+            self._result.print(Text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
+        if verdict.good:
+            self._result.print(Text(f"files: {record.directory}"), soft_wrap=True)
+            return
+        lines = [f"episode {record.id} {'was stopped' if interrupted else 'does not count'}: {verdict.message}"]
+        if verdict.evidence:
+            lines.append(f"evidence: {verdict.evidence}")
+        lines += [f"try: {next_step(record)}", f"files: {record.directory}"]
+        complain(lines)
+
+
+@contextlib.contextmanager
+def _subscribed(stream: EventStream, callback: Callable[[Record], None]) -> Iterator[None]:
+    unsubscribe = stream.subscribe(callback)
+    try:
+        yield
+    finally:
+        unsubscribe()
+
+
+def _log_line() -> Callable[[Record], None]:
+    """Every event as one structlog line with episode, actor and incarnation bound; configures nothing globally."""
+    terminal = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    logger = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=terminal),
+        ],
+        wrapper_class=structlog.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+
+    def log(record: Record) -> None:
+        fields = msgspec.to_builtins(record.event, enc_hook=str)
+        name = fields.pop("type")
+        bound = logger.bind(episode=record.scope) if record.scope else logger
+        if record.actor:
+            bound = bound.bind(actor=record.actor, incarnation=record.incarnation)
+        bound.info(name, **fields)
+
+    return log
+
+
+_PHASES = {
+    Phase.STARTING: "starting the game",
+    Phase.PROBING: "the game is healthy; checking the contract",
+    Phase.SEATING: "starting the players",
+    Phase.PLAYING: "playing",
+    Phase.CLOSING: "the game has ended; players leave",
+    Phase.CHECKING: "checking results",
+    Phase.REPORTING: "reporters and graders at work",
+}
+
+
+def _sentence(record: Record) -> str:
+    """An event as a line for people; empty for what only a log needs."""
+    match record.event:
+        case PhaseEntered(phase=phase):
+            return _PHASES.get(phase, "")
+        case RoleEnded(role="player", name=name, end=end, ok=False):
+            return f"{name} ended: {end}"
+        case GameRestarted(port=port):
+            return f"port {port} was taken by somebody else; starting the game again"
+        case SupportEnded(role=role, id=identity, ok=ok, message=message):
+            return f"{role} {identity}: {'done' if ok else message}"
+        case _:
+            return ""
+
+
+class _Picture:
+    """The live picture: one line per role and the phase, drawn anew whenever the terminal is refreshed."""
+
+    def __init__(self, spec: EpisodeSpec) -> None:
+        self._title = f"{spec.plan.manifest.game.name} {spec.plan.manifest.game.version}  {spec.id}"
+        self._names = {f"player-{seat.slot}": f"seat {seat.slot}  {seat.name}" for seat in spec.plan.seats}
+        self._phase = Phase.STARTING
+        self._states: dict[str, str] = {}
+        self._since: dict[str, float] = {}
+        self._clock = time.monotonic
+
+    def on_record(self, record: Record) -> None:
+        """Take an event into the picture."""
+        match record.event:
+            case PhaseEntered(phase=phase):
+                self._phase = phase
+            case RoleStarted(name=name):
+                self._set(name, "running")
+            case SeatJoined(slot=slot):
+                self._set(f"player-{slot}", "connected")
+            case RoleEnded(name=name, end=end, ok=ok):
+                self._set(name, "finished" if ok else end)
+            case _:
+                pass
+
+    def _set(self, name: str, state: str) -> None:
+        self._states[name] = state
+        self._since.setdefault(name, self._clock())
+
+    def __rich__(self) -> Group:
+        table = Table.grid(padding=(0, 2))
+        players = [name for name in self._states if name in self._names]
+        shown = [name for name in self._states if name not in self._names]
+        if len(self._names) < MANY_SEATS:
+            shown += players
+        for name in shown:
+            age = self._clock() - self._since[name]
+            table.add_row(
+                Text(self._names.get(name, name)), Text(self._states[name]), Text(f"{age:6.1f}s", style="dim")
+            )
+        if len(self._names) >= MANY_SEATS and players:
+            counts = Counter(self._states[name] for name in players)
+            words = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+            table.add_row(Text(f"{len(players)} players"), Text(words), Text(""))
+        return Group(Text(f"{self._title}  {_PHASES.get(self._phase, self._phase)}", style="bold"), table)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _seat_table(record: EpisodeRecord) -> Table:
+    """Seats by score, the best first; a seat with a fault says what it rests on."""
+    table = Table(title=f"{record.coworld} {record.game_version}  {record.variant}".rstrip(), title_justify="left")
+    for heading, justify in (
+        ("seat", "right"),
+        ("player", "left"),
+        ("name", "left"),
+        ("score", "right"),
+        ("end", "left"),
+    ):
+        table.add_column(heading, justify="right" if justify == "right" else "left")
+    ranked = sorted(record.seats, key=lambda seat: (-(seat.score if seat.score is not None else -math.inf), seat.slot))
+    best = ranked[0].score if ranked else None
+    for seat in ranked:
+        end = f"{seat.end} ({seat.evidence})" if seat.fault and seat.evidence else str(seat.end)
+        won = record.verdict.good and seat.score is not None and seat.score == best
+        table.add_row(
+            Text(str(seat.slot)),
+            Text(seat.player),
+            Text(seat.name),
+            Text(_number(seat.score), style="bold green" if won else ""),
+            Text(end, style="red" if seat.fault else ""),
+        )
+    return table
+
+
+def _report_line(report: SupportReport) -> str:
+    if not report.ok:
+        return f"{report.role} {report.id} failed: {report.message} ({report.evidence})"
+    score = f" score {report.score:g}," if report.score is not None else ""
+    return f"{report.role} {report.id}:{score} {report.render or report.output}"

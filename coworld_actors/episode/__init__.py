@@ -1,0 +1,1 @@
+"""One episode as one supervised tree: workspace, probes, roles, the referee and its verdict."""

@@ -1,0 +1,146 @@
+"""What an episode's actors tell the referee: plain facts, each a message, nothing judged yet."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import msgspec
+
+from coworld_actors.actors import Request
+from coworld_drivers.driver import ExitStatus
+
+__all__ = [
+    "Aborted",
+    "Finding",
+    "GameEnded",
+    "GameStarted",
+    "InfrastructureFault",
+    "Looked",
+    "MayStay",
+    "SeatConnected",
+    "SeatEnded",
+    "SeatStarted",
+    "StartFailed",
+    "StartFault",
+    "Violation",
+    "ViolationKind",
+]
+
+
+class StartFault(enum.StrEnum):
+    """Why a game never got to serve."""
+
+    EXITED = "exited"
+    NEVER_HEALTHY = "never_healthy"
+    NOT_LAUNCHED = "not_launched"
+
+
+class ViolationKind(enum.StrEnum):
+    """Which clause of the contract a game broke."""
+
+    CLIENT_PAGE = "client_page"
+    BAD_TOKEN = "bad_token"
+    GLOBAL_VIEWER = "global_viewer"
+    FIRST_FRAME = "first_frame"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of the facts. `at` is seconds on the system's clock."""
+
+    at: float
+
+
+class GameStarted(Finding, frozen=True):
+    """The game answered its health check for the first time."""
+
+
+class StartFailed(Finding, frozen=True):
+    """The game never got to serve.
+
+    Attributes:
+        fault: in which way.
+        status: how it ended, where it ended.
+        detail: the evidence in a sentence.
+    """
+
+    fault: StartFault
+    status: ExitStatus | None = None
+    detail: str = ""
+
+
+class GameEnded(Finding, frozen=True):
+    """The game's process is gone.
+
+    Attributes:
+        status: how; `status.stopped` tells that we ended it.
+        tail: the last line it wrote.
+    """
+
+    status: ExitStatus
+    tail: str = ""
+
+
+class Violation(Finding, frozen=True):
+    """The game broke a clause of the contract."""
+
+    kind: ViolationKind
+    message: str
+    evidence: str = ""
+
+
+class SeatStarted(Finding, frozen=True):
+    """A player's process was started."""
+
+    slot: int
+
+
+class SeatConnected(Finding, frozen=True):
+    """A player was seen connected to the game."""
+
+    slot: int
+
+
+class Looked(Finding, frozen=True):
+    """The usher has looked at who is connected."""
+
+
+class SeatEnded(Finding, frozen=True):
+    """A player's process is gone, or never came to be (`status` is None).
+
+    Attributes:
+        slot: seat number.
+        status: how it ended.
+        overstayed: it was still running when the game had ended and its grace had passed.
+        tail: the last line it wrote.
+    """
+
+    slot: int
+    status: ExitStatus | None
+    overstayed: bool = False
+    tail: str = ""
+
+
+class InfrastructureFault(Finding, frozen=True):
+    """Something of ours or of the machine failed; no role is to blame."""
+
+    message: str
+
+
+class Aborted(Finding, frozen=True):
+    """The caller ended the episode, or its deadline passed.
+
+    Attributes:
+        deadline: True for the deadline, False for the caller.
+        silence: seconds since the game last showed a sign of life on `/global`; infinite when it never did.
+    """
+
+    deadline: bool
+    silence: float = math.inf
+
+
+class MayStay(Request[bool], frozen=True):
+    """A player asks how long it may still take to leave; answered when it has to go.
+
+    True: the game had ended by itself and the grace that all players share is used up. False: there is no grace.
+    """

@@ -1,0 +1,129 @@
+"""The game's actor. Started means healthy: it answers, and what answers is our process and no stranger."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import httpx
+import trio
+
+from coworld_actors.actors import ActorRef, Request
+from coworld_actors.episode import probes
+from coworld_actors.episode.events import GameRestarted
+from coworld_actors.episode.findings import GameEnded, GameStarted, InfrastructureFault, StartFailed, StartFault
+from coworld_actors.episode.referee import RefereeMessage
+from coworld_actors.episode.role import Role, address_of, last_line
+from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
+from coworld_drivers.driver import StartFailed as LaunchFailed
+from coworld_protocol import contract
+
+__all__ = ["Game", "GameNotServing", "Reached", "Served"]
+
+PORT_ATTEMPTS = 5
+"""Starts on ever new ports before a taken port is the verdict."""
+
+
+class GameNotServing(Exception):
+    """The game never got to serve; the referee knows why."""
+
+
+class Reached(Request[Address], frozen=True):
+    """Asks where the runtime reaches the game."""
+
+
+class Served(Request[Address], frozen=True):
+    """Asks where the other roles reach the game."""
+
+
+class Game(Role[Reached | Served]):
+    """Starts the game, waits until it is healthy, watches it.
+
+    Args:
+        site: where it runs.
+        launch: how.
+        referee: whom it reports to.
+        client: for the health check.
+        startup: seconds it may take to become healthy.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        launch: Launch,
+        referee: ActorRef[RefereeMessage],
+        client: httpx.AsyncClient,
+        startup: float,
+    ) -> None:
+        super().__init__(site, launch)
+        self._referee = referee
+        self._client = client
+        self._startup = startup
+        self._last_answer = ""
+
+    async def on_start(self) -> None:
+        """Start the game on a port of its own.
+
+        Raises:
+            GameNotServing: it does not get to serve.
+        """
+        try:
+            with trio.move_on_after(self._startup) as limit:
+                await self._start_on_free_port()
+            if limit.cancelled_caught:
+                waited = f"not healthy after {self._startup:g} s"
+                last = f"; last answer: {self._last_answer}" if self._last_answer else ""
+                await self._give_up(StartFault.NEVER_HEALTHY, detail=waited + last)
+        except BaseException:
+            await self.discard()
+            raise
+        await self._referee.tell(GameStarted(at=trio.current_time()))
+        self.context.spawn(self.watch)
+
+    async def _start_on_free_port(self) -> None:
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            try:
+                handle = await self.start()
+            except LaunchFailed as error:
+                await self._give_up(StartFault.NOT_LAUNCHED, detail="; ".join(error.lines()))
+            if await self._healthy(handle):
+                return
+            port = address_of(handle).port
+            await self.discard()
+            self.context.publish(GameRestarted(port=port, attempt=attempt))
+        message = f"the game's port was taken by somebody else {PORT_ATTEMPTS} times in a row"
+        await self._referee.tell(InfrastructureFault(at=trio.current_time(), message=message))
+        raise GameNotServing(message)
+
+    async def _healthy(self, handle: Handle) -> bool:
+        """Wait until the game is healthy; False when somebody else has its port."""
+        address = address_of(handle)
+        while True:
+            if handle.status is not None:
+                status = await handle.wait()
+                if await handle.port_taken():
+                    return False
+                await self._give_up(StartFault.EXITED, status, last_line(handle))
+            self._last_answer = await probes.ask_health(self._client, address)
+            if not self._last_answer:
+                return await handle.owns_address()
+            with trio.move_on_after(contract.HEALTH_POLL):
+                await handle.wait()
+
+    async def _give_up(self, fault: StartFault, status: ExitStatus | None = None, detail: str = "") -> NoReturn:
+        await self._referee.tell(StartFailed(at=trio.current_time(), fault=fault, status=status, detail=detail))
+        raise GameNotServing(fault)
+
+    async def handle(self, message: Reached | Served) -> Address:
+        """Answer with an address."""
+        assert self.process is not None
+        if isinstance(message, Reached):
+            return address_of(self.process)
+        return self.process.peer_address or address_of(self.process)
+
+    async def ended(self, handle: Handle, status: ExitStatus, *, overstayed: bool) -> None:
+        """Tell the referee; a log that could not be written is a fault of the machine's."""
+        del overstayed
+        now = trio.current_time()
+        if handle.log_error is not None:
+            await self._referee.tell(InfrastructureFault(at=now, message=str(handle.log_error)))
+        await self._referee.tell(GameEnded(at=now, status=status, tail=last_line(handle)))

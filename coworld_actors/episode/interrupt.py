@@ -1,0 +1,38 @@
+"""The caller's way to end an episode in order: what runs under a scope of an interrupt is cancelled when it is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+__all__ = ["Interrupt"]
+
+
+class Interrupt:
+    """Raised once, by anybody on trio's thread; stays raised."""
+
+    def __init__(self) -> None:
+        self._scopes: set[trio.CancelScope] = set()
+        self._reason = ""
+        self.raised = False
+
+    def throw(self, reason: str) -> None:
+        """Cancel every open scope, and every later one at once."""
+        self.raised = True
+        self._reason = reason
+        for scope in self._scopes:
+            scope.cancel(reason=reason)
+
+    @contextmanager
+    def scope(self) -> Iterator[trio.CancelScope]:
+        """A scope that ends when the interrupt is raised."""
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            if self.raised:
+                scope.cancel(reason=self._reason)
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)

@@ -1,0 +1,90 @@
+"""How each role is started: the contract's variables on top of the manifest's, and only what that role may see."""
+
+from __future__ import annotations
+
+from coworld_actors.episode.probes import player_url
+from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.workspace import Workspace
+from coworld_drivers.driver import Address, Launch, Site, Wanted
+from coworld_protocol import contract
+from coworld_protocol.contract import Role
+
+__all__ = ["game_launch", "player_launch", "player_name", "replay_launch", "wanted"]
+
+
+def wanted(spec: EpisodeSpec) -> list[Wanted]:
+    """Every image that the episode needs, for the check before anything is started."""
+    manifest = spec.plan.manifest
+    runnables = [manifest.game.runnable, *(seat.runnable for seat in spec.plan.seats)]
+    if spec.reports:
+        runnables += [entry.runnable() for entry in (*manifest.reporter, *manifest.grader)]
+    return list(dict.fromkeys(Wanted(r.image, tuple(r.run), r.type) for r in runnables))
+
+
+def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
+    """The game, for playing."""
+    game = spec.plan.manifest.game
+    return Launch(
+        name="game",
+        role=Role.GAME,
+        image=game.runnable.image,
+        run=tuple(game.runnable.run),
+        env={
+            **game.runnable.env,
+            contract.ENV_CONFIG_URI: site.uri(workspace.config),
+            contract.ENV_RESULTS_URI: site.uri(workspace.results),
+            contract.ENV_SAVE_REPLAY_URI: site.uri(workspace.replay),
+            contract.ENV_EPISODE_ID: spec.id,
+            contract.ENV_GAME_NAME: game.name,
+            contract.ENV_GAME_VERSION: game.version,
+        },
+        serves=True,
+        writes=(workspace.root,),
+        stdout=workspace.game_stdout,
+        stderr=workspace.game_stderr,
+    )
+
+
+def player_name(slot: int) -> str:
+    """The name of the player in a seat, in events, files and the driver."""
+    return f"player-{slot}"
+
+
+def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Address, slot: int, token: str) -> Launch:
+    """One player: its own directory, its own token, nothing of anybody else's."""
+    runnable = spec.plan.seats[slot].runnable
+    directory = workspace.player_directory(slot)
+    url = player_url(game, slot, token)
+    return Launch(
+        name=player_name(slot),
+        role=Role.PLAYER,
+        image=runnable.image,
+        run=tuple(runnable.run),
+        env={
+            **runnable.env,
+            contract.ENV_PLAYER_WS_URL: url,
+            contract.ENV_ENGINE_WS_URL: url,
+            contract.ENV_PLAYER_ARTIFACT_URL: site.uri(directory / contract.player_artifact_name(slot)),
+        },
+        secret_env=spec.secret_env,
+        writes=(directory,),
+        stdout=workspace.player_log(slot),
+    )
+
+
+def replay_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
+    """The game again, to show the replay; it sees nothing but the replay and appends to no other log."""
+    game = spec.plan.manifest.game
+    directory = workspace.replay_check
+    return Launch(
+        name="replay",
+        role=Role.GAME,
+        image=game.runnable.image,
+        run=tuple(game.runnable.run),
+        env={**game.runnable.env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay)},
+        serves=True,
+        reads=(workspace.replay,),
+        writes=(directory,),
+        stdout=workspace.logs / "replay.stdout.log",
+        stderr=workspace.logs / "replay.stderr.log",
+    )

@@ -1,0 +1,208 @@
+"""What an episode leaves for readers: `events.jsonl` while it happens, `episode.json` and `error_info.json` at its end."""
+
+from __future__ import annotations
+
+import datetime
+from typing import BinaryIO
+
+import msgspec
+
+from coworld_actors.actors import EventStream, Record
+from coworld_actors.episode.events import Phase, PhaseEntered, RoleEnded, RoleStarted
+from coworld_actors.episode.verdict import Blame, SeatReport, Verdict
+from coworld_actors.episode.workspace import Workspace, write_atomically
+from coworld_protocol.errors import PreconditionMissing
+
+__all__ = ["ActorTiming", "EpisodeRecord", "PhaseTiming", "Recorder", "SupportReport", "write_record"]
+
+RECORD_VERSION = 1
+"""Version of `episode.json`; raised when a reader of the old one would misread the new one."""
+
+
+class PhaseTiming(msgspec.Struct, frozen=True, kw_only=True):
+    """One phase: seconds since the episode's start at which it began, and how long it took."""
+
+    phase: Phase
+    start: float
+    seconds: float
+
+
+class ActorTiming(msgspec.Struct, frozen=True, kw_only=True):
+    """One role's process: seconds since the episode's start, and how long it lived; None when its end was not seen."""
+
+    name: str
+    role: str
+    slot: int | None
+    start: float
+    seconds: float | None
+
+
+class SupportReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one reporter or grader.
+
+    Attributes:
+        role: `reporter` or `grader`.
+        id: its id in the manifest.
+        ok: whether its output is there and obeys the rules.
+        message: what is wrong, if anything.
+        evidence: exit code or signal, last line.
+        output: path of its output relative to the run's directory.
+        render: path of the page it wants shown, the same way.
+        score: a grader's number.
+    """
+
+    role: str
+    id: str
+    ok: bool
+    message: str = ""
+    evidence: str = ""
+    output: str = ""
+    render: str = ""
+    score: float | None = None
+
+
+class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The document `episode.json`.
+
+    Attributes:
+        version: of this document.
+        id: the episode.
+        coworld: name of the game.
+        game_version: version of the game.
+        variant: id of the variant, or `certification` for the fixture.
+        driver: where it ran.
+        started: wall-clock time, ISO 8601 in UTC.
+        seconds: how long all of it took.
+        verdict: whether it counts, why it ended, whose doing it was.
+        seats: every seat's end.
+        reports: reporters and graders.
+        phases: where the time went.
+        actors: every process's life.
+        directory: where the files are.
+    """
+
+    version: int = RECORD_VERSION
+    id: str
+    coworld: str
+    game_version: str
+    variant: str
+    driver: str
+    started: str
+    seconds: float
+    verdict: Verdict
+    seats: tuple[SeatReport, ...]
+    reports: tuple[SupportReport, ...]
+    phases: tuple[PhaseTiming, ...]
+    actors: tuple[ActorTiming, ...]
+    directory: str
+
+
+class Recorder:
+    """A subscriber that writes one episode's events as they come and keeps its times.
+
+    Args:
+        workspace: where `events.jsonl` goes.
+        stream: the system's events.
+        scope: the episode's id.
+
+    Raises:
+        PreconditionMissing: the file cannot be made.
+    """
+
+    def __init__(self, workspace: Workspace, stream: EventStream, scope: str) -> None:
+        self._scope = scope
+        self._records = 0
+        self._begin: float | None = None
+        self._started = datetime.datetime.now(datetime.UTC)
+        self._phases: list[tuple[Phase, float]] = []
+        self._roles: dict[str, tuple[RoleStarted, float]] = {}
+        self._ends: dict[str, float] = {}
+        self.write_error: OSError | None = None
+        try:
+            self._file: BinaryIO = workspace.events.open("xb", buffering=0)
+        except OSError as error:
+            raise PreconditionMissing(
+                f"events.jsonl cannot be written: {error.strerror}",
+                todo="name a writable directory with --output",
+                where=str(workspace.root),
+            ) from error
+        self._unsubscribe = stream.subscribe(self._on_record)
+
+    def _on_record(self, record: Record) -> None:
+        if record.scope != self._scope:
+            return
+        if self._begin is None:
+            self._begin = record.at
+        match record.event:
+            case PhaseEntered(phase=phase):
+                self._phases.append((phase, record.at))
+            case RoleStarted() as event:
+                self._roles[event.name] = (event, record.at)
+            case RoleEnded(name=name):
+                self._ends[name] = record.at
+            case _:
+                pass
+        if self.write_error is None:
+            try:
+                self._file.write(msgspec.json.encode(record) + b"\n")
+            except OSError as error:
+                self.write_error = error
+
+    def close(self) -> None:
+        """Stop listening and close the file."""
+        self._unsubscribe()
+        self._file.close()
+
+    @property
+    def started(self) -> str:
+        """When the episode began, ISO 8601 in UTC."""
+        return self._started.isoformat(timespec="milliseconds")
+
+    def seconds(self, now: float) -> float:
+        """Seconds since the first event."""
+        return 0.0 if self._begin is None else now - self._begin
+
+    def phases(self, now: float) -> tuple[PhaseTiming, ...]:
+        """Every phase entered so far; the last one lasts until `now`."""
+        begin = self._begin or 0.0
+        ends = [at for _, at in self._phases[1:]] + [now]
+        return tuple(
+            PhaseTiming(phase=phase, start=round(at - begin, 6), seconds=round(end - at, 6))
+            for (phase, at), end in zip(self._phases, ends, strict=True)
+        )
+
+    def actors(self) -> tuple[ActorTiming, ...]:
+        """Every process started so far."""
+        begin = self._begin or 0.0
+        return tuple(
+            ActorTiming(
+                name=name,
+                role=event.role,
+                slot=event.slot,
+                start=round(at - begin, 6),
+                seconds=round(self._ends[name] - at, 6) if name in self._ends else None,
+            )
+            for name, (event, at) in self._roles.items()
+        )
+
+
+def write_record(workspace: Workspace, record: EpisodeRecord) -> None:
+    """Write `episode.json`, and `error_info.json` for an episode that does not count.
+
+    Raises:
+        PreconditionMissing: the directory cannot be written.
+    """
+    write_atomically(workspace.episode, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    if not record.verdict.good:
+        info = {
+            "error_type": record.verdict.error_type,
+            "message": record.verdict.message,
+            "failed_policy_index": _blamed_seat(record),
+        }
+        write_atomically(workspace.error_info, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+
+
+def _blamed_seat(record: EpisodeRecord) -> int | None:
+    """The contract has room for one seat: the first one, and only where players are to blame."""
+    verdict = record.verdict
+    return verdict.failed_seats[0] if verdict.blame is Blame.PLAYERS and verdict.failed_seats else None

@@ -1,0 +1,111 @@
+"""The referee: the actor that every other actor of an episode reports to.
+
+It keeps the facts and answers two questions: how long a player may still take to leave, and what has been found. It judges
+nothing; `verdict.judge` does, once, at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio
+
+from coworld_actors.actors import Actor, Deferred, Request
+from coworld_actors.episode.findings import (
+    Aborted,
+    GameEnded,
+    GameStarted,
+    InfrastructureFault,
+    Looked,
+    MayStay,
+    SeatConnected,
+    SeatEnded,
+    SeatStarted,
+    StartFailed,
+    Violation,
+)
+from coworld_actors.episode.verdict import Facts
+
+__all__ = ["Findings", "Referee", "RefereeMessage"]
+
+
+class Findings(Request[Facts], frozen=True):
+    """Everything found so far."""
+
+
+RefereeMessage = (
+    GameStarted
+    | StartFailed
+    | GameEnded
+    | Violation
+    | SeatStarted
+    | SeatConnected
+    | Looked
+    | SeatEnded
+    | InfrastructureFault
+    | Aborted
+    | MayStay
+    | Findings
+)
+
+
+class Referee(Actor[RefereeMessage]):
+    """Keeps the facts of one episode.
+
+    Args:
+        slots: number of seats.
+        player_grace: seconds that all players together may take to leave once the game has ended by itself.
+    """
+
+    def __init__(self, slots: int, player_grace: float) -> None:
+        self._facts = Facts(slots=slots)
+        self._player_grace = player_grace
+        self._staying: list[Deferred[bool]] = []
+
+    async def handle(self, message: RefereeMessage) -> Any:
+        """Take note of a fact, or answer a question."""
+        facts = self._facts
+        match message:
+            case GameStarted():
+                facts.healthy = True
+            case StartFailed():
+                facts.start_failed = facts.start_failed or message
+            case GameEnded():
+                facts.game_ended = message
+                self.context.spawn(self._ring, message.at + self._player_grace)
+            case Violation():
+                facts.violation = facts.violation or message
+            case SeatStarted():
+                facts.started[message.slot] = message.at
+            case SeatConnected():
+                facts.connected.add(message.slot)
+            case Looked():
+                # After the game's end nobody is connected, whoever was.
+                if facts.game_ended is None:
+                    facts.looked_at = message.at
+            case SeatEnded():
+                facts.seats[message.slot] = message
+            case InfrastructureFault():
+                facts.fault = facts.fault or message
+            case Aborted():
+                facts.aborted = facts.aborted or message
+                self._send_away(used_up=False)
+            case MayStay():
+                self._staying.append(self.context.defer())
+                ended = facts.game_ended
+                if ended is None or ended.status.stopped or facts.aborted:
+                    self._send_away(used_up=False)
+                elif trio.current_time() >= ended.at + self._player_grace:
+                    self._send_away(used_up=True)
+            case Findings():
+                return facts
+        return None
+
+    async def _ring(self, at: float) -> None:
+        await trio.sleep_until(at)
+        self._send_away(used_up=True)
+
+    def _send_away(self, *, used_up: bool) -> None:
+        for staying in self._staying:
+            staying.reply(used_up)
+        self._staying.clear()

@@ -1,0 +1,65 @@
+"""What a game left behind: are the results there, do they obey their schema, what are the scores."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import msgspec
+import trio
+
+from coworld_actors.episode.verdict import ResultsCheck
+from coworld_actors.episode.workspace import RESULTS_LIMIT, FileRefused, Workspace, read_role_file
+from coworld_actors.manifest.schema import Validator
+from coworld_protocol.contract import ErrorType
+
+__all__ = ["check_results", "scores_of", "written_at"]
+
+SHOWN_PROBLEMS = 3
+"""Schema problems named in one sentence; the count tells how many more there are."""
+
+
+def check_results(workspace: Workspace, schema: Validator) -> ResultsCheck:
+    """Read and validate `results.json`."""
+
+    def malformed(message: str) -> ResultsCheck:
+        return ResultsCheck(error=ErrorType.RESULTS_MALFORMED, message=message)
+
+    try:
+        data = read_role_file(workspace.results, RESULTS_LIMIT)
+    except FileRefused as error:
+        return malformed(error.what)
+    if data is None:
+        return ResultsCheck(error=ErrorType.RESULTS_MISSING, message="results.json does not exist")
+    try:
+        results: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return malformed(f"results.json is no JSON: {error}")
+    problems = schema.problems(results)
+    if problems:
+        shown = "; ".join(str(problem) for problem in problems[:SHOWN_PROBLEMS])
+        more = len(problems) - SHOWN_PROBLEMS
+        return malformed(f"{shown}; and {more} more" if more > 0 else shown)
+    return ResultsCheck(scores=scores_of(results))
+
+
+def written_at(workspace: Workspace) -> float | None:
+    """When the results were written, on trio's clock; None without results.
+
+    The file has a wall-clock time. The clocks are compared now, so a wall clock that was set during the episode is wrong by that.
+    """
+    try:
+        age = time.time() - workspace.results.lstat().st_mtime
+    except OSError:
+        return None
+    return trio.current_time() - age
+
+
+def scores_of(results: Any) -> tuple[float, ...]:
+    """The list `scores` of finite numbers by slot; empty when the results have none."""
+    scores = results.get("scores") if isinstance(results, dict) else None
+    if not isinstance(scores, list):
+        return ()
+    numbers = [s for s in scores if isinstance(s, int | float) and not isinstance(s, bool) and math.isfinite(s)]
+    return tuple(float(s) for s in numbers) if len(numbers) == len(scores) else ()

@@ -1,0 +1,126 @@
+"""A role as an actor: it owns one started process, watches it all the time, and tells once how it ended."""
+
+from __future__ import annotations
+
+from typing import Generic, TypeVar
+
+import trio
+
+from coworld_actors.actors import Actor, StopReason
+from coworld_actors.episode.events import RoleEnded, RoleStarted
+from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
+
+__all__ = ["STOP_GRACE", "Role", "address_of", "last_line"]
+
+STOP_GRACE = 5.0
+"""Seconds between asking a role to end and killing it."""
+
+M = TypeVar("M")
+
+
+def address_of(handle: Handle) -> Address:
+    """Where a serving role is reached."""
+    assert handle.address is not None, f"{handle.name} was launched to serve"
+    return handle.address
+
+
+def last_line(handle: Handle) -> str:
+    """The last line that a role wrote, printable characters only, at most 200 of them."""
+    lines = [line for line in handle.tail().splitlines() if line.strip()]
+    return "".join(c if c.isprintable() else " " for c in lines[-1])[:200].strip() if lines else ""
+
+
+class Role(Actor[M], Generic[M]):
+    """Base of the actors that own a process.
+
+    A subclass calls `start` from `on_start` and says in `ended` what the end means. Nobody restarts a role: a game that starts
+    again has lost its episode, and a player's seat is the game's to keep.
+
+    Args:
+        site: where it runs.
+        launch: how.
+        slot: seat number of a player.
+    """
+
+    def __init__(self, site: Site, launch: Launch, *, slot: int | None = None) -> None:
+        self.site = site
+        self.launch = launch
+        self.slot = slot
+        self.process: Handle | None = None
+        self._overstayed = False
+        self._reported = False
+
+    async def start(self) -> Handle:
+        """Start the process.
+
+        Raises:
+            coworld_drivers.driver.StartFailed: it cannot be started.
+        """
+        self.process = await self.site.start(self.launch)
+        self.context.publish(RoleStarted(role=self.launch.role, name=self.launch.name, slot=self.slot))
+        return self.process
+
+    async def watch(self) -> None:
+        """Wait for the process to end, report it, and end this actor. Meant for `context.spawn`."""
+        assert self.process is not None
+        await self._report(await self.process.wait())
+        self.context.stop()
+
+    async def patience(self) -> bool:
+        """Return when the process has had its time to end by itself; False when it was given none."""
+        return False
+
+    async def ended(self, handle: Handle, status: ExitStatus, *, overstayed: bool) -> None:
+        """The process is gone; called exactly once.
+
+        Args:
+            handle: its handle.
+            status: how it ended.
+            overstayed: it had `patience` and used it up.
+        """
+        raise NotImplementedError
+
+    async def on_stop(self, reason: StopReason) -> None:
+        """Let the process use up its patience, then make it end."""
+        process = self.process
+        if process is None:
+            return
+        if process.status is None:
+            self._overstayed = await self._wait_patiently(process)
+        await self._report(await process.stop(STOP_GRACE))
+
+    async def _wait_patiently(self, process: Handle) -> bool:
+        """Wait until the process has ended or the patience is used up; True for the latter."""
+        async with trio.open_nursery() as nursery:
+
+            async def leave() -> None:
+                await process.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(leave)
+            used_up = await self.patience()
+            nursery.cancel_scope.cancel()
+            return used_up
+        return False
+
+    async def discard(self) -> None:
+        """End a process whose start is being given up; restores the rule that a failed start leaves nothing behind."""
+        if self.process is not None:
+            with trio.move_on_after(2 * STOP_GRACE, shield=True):
+                await self.process.stop(0)
+
+    async def _report(self, status: ExitStatus) -> None:
+        if self._reported:
+            return
+        self._reported = True
+        assert self.process is not None
+        self.context.publish(
+            RoleEnded(
+                role=self.launch.role,
+                name=self.launch.name,
+                slot=self.slot,
+                end=str(status),
+                ok=status.ok,
+            )
+        )
+        await self.ended(self.process, status, overstayed=self._overstayed)

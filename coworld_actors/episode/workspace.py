@@ -1,0 +1,160 @@
+"""The files of one episode: where they are, and reading what strangers wrote there.
+
+The directory is always new, so nothing in it can be left over from another run. What roles write is opened without following
+links, only as regular files, and never without a limit.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from coworld_protocol import contract
+from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
+
+__all__ = ["FileRefused", "Workspace", "read_role_file", "write_atomically"]
+
+RESULTS_LIMIT = 64 * 1024 * 1024
+"""Bytes of `results.json` that are read; the later public version of the contract has the same limit where it is hosted."""
+
+
+class FileRefused(CoworldError):
+    """A file written by a role is not one we read: a link, no regular file, too large."""
+
+    exit_code = 1
+
+
+def read_role_file(path: Path, limit: int) -> bytes | None:
+    """The bytes of a file that a role wrote, None when there is none.
+
+    Raises:
+        FileRefused: it is a link, a pipe, a directory, or larger than `limit` bytes.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe that a role put there must not wait for a writer.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FileRefused(f"{path.name} cannot be read: {error.strerror}", where=str(path)) from error
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise FileRefused(f"{path.name} is no regular file", where=str(path))
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise FileRefused(f"{path.name} is larger than {limit} bytes", where=str(path))
+    return data
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that nobody ever sees half of it.
+
+    Raises:
+        PreconditionMissing: the directory cannot be written or the disk is full; the partial file is gone.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        # O_EXCL and O_NOFOLLOW: a role may write in this directory and must not be able to redirect us.
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise PreconditionMissing(
+            f"{path.name} cannot be written: {error.strerror}",
+            todo="free some space or name a writable directory with --output",
+            where=str(path.parent),
+        ) from error
+
+
+class Workspace:
+    """The directory of one episode and the names in it.
+
+    Args:
+        root: an existing directory of this episode alone.
+        slots: number of seats.
+    """
+
+    def __init__(self, root: Path, slots: int) -> None:
+        self.root = root
+        self.slots = slots
+        self.config = root / contract.FILE_CONFIG
+        self.results = root / contract.FILE_RESULTS
+        self.replay = root / contract.FILE_REPLAY
+        self.logs = root / contract.DIR_LOGS
+        self.game_stdout = root / contract.LOG_GAME_STDOUT
+        self.game_stderr = root / contract.LOG_GAME_STDERR
+        self.episode = root / "episode.json"
+        self.events = root / "events.jsonl"
+        self.error_info = root / "error_info.json"
+        self.bundle = root / "bundle.zip"
+        self.replay_check = root / "replay-check"
+        self.reports = root / "reports"
+        self.grades = root / "grades"
+
+    @classmethod
+    def create(cls, root: Path, slots: int) -> Workspace:
+        """Make the directory with everything that must exist before a role starts.
+
+        Raises:
+            Refused: it exists and is not empty.
+            PreconditionMissing: it cannot be made or written.
+        """
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            if any(root.iterdir()):
+                raise Refused(
+                    f"{root} is not empty, and files of an earlier run are never mixed with a new one",
+                    todo="name a new directory with --output, or leave the option out",
+                )
+            workspace = cls(root.resolve(), slots)
+            workspace.logs.mkdir()
+            for slot in range(slots):
+                workspace.player_directory(slot).mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise PreconditionMissing(
+                f"the output directory {root} cannot be used: {error.strerror}",
+                todo="name a writable directory with --output",
+            ) from error
+        return workspace
+
+    def player_directory(self, slot: int) -> Path:
+        """The directory that belongs to one player alone."""
+        return self.root / "players" / str(slot)
+
+    def player_log(self, slot: int) -> Path:
+        """Where one player's output goes."""
+        return self.root / contract.player_log_name(slot)
+
+    def player_artifact(self, slot: int) -> Path:
+        """Where one player's artifact ends up."""
+        return self.root / contract.player_artifact_name(slot)
+
+    def write_config(self, game_config: Mapping[str, Any], tokens: tuple[str, ...]) -> None:
+        """Write the game's configuration with the tokens of its seats; only its owner may read it."""
+        data = msgspec.json.encode({**game_config, "tokens": list(tokens)})
+        write_atomically(self.config, msgspec.json.format(data, indent=2))
+
+    def collect_artifacts(self) -> tuple[int, ...]:
+        """Move every player's artifact out of its own directory; returns the slots that left one.
+
+        What is no regular file or larger than the contract allows stays where it is.
+        """
+        collected: list[int] = []
+        for slot in range(self.slots):
+            source = self.player_directory(slot) / contract.player_artifact_name(slot)
+            try:
+                found = source.lstat()
+                if stat.S_ISREG(found.st_mode) and found.st_size <= contract.ARTIFACT_LIMIT:
+                    source.rename(self.player_artifact(slot))
+                    collected.append(slot)
+            except OSError:
+                continue
+        return tuple(collected)

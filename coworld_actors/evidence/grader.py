@@ -1,0 +1,91 @@
+"""Graders: one number for an episode, taken at its word only when it is exactly that."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+
+from coworld_actors.actors import SupervisorRef
+from coworld_actors.episode.record import SupportReport
+from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.workspace import FileRefused, Workspace, read_role_file, write_atomically
+from coworld_actors.evidence.one_shot import run_once
+from coworld_drivers.driver import Launch, Site
+from coworld_protocol import contract
+from coworld_protocol.contract import Role
+from coworld_protocol.manifest import RoleEntry
+
+__all__ = ["GradeRefused", "parse_grade", "run_grader"]
+
+GRADE_FILE = "grade.json"
+"""Where a grader is told to write; ours to choose, it learns it from its environment."""
+
+GRADE_LIMIT = 16 * 1024 * 1024
+"""Bytes of a grade that are read."""
+
+
+class GradeRefused(ValueError):
+    """What a grader wrote is no grade."""
+
+
+def parse_grade(data: bytes) -> float:
+    """The score in a grade.
+
+    Raises:
+        GradeRefused: not one JSON object with a finite number `score`; a boolean, a text or NaN is no number.
+    """
+    try:
+        grade: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise GradeRefused(f"the grade is no JSON: {error}") from error
+    if not isinstance(grade, dict):
+        raise GradeRefused("the grade is no JSON object")
+    score = grade.get("score")
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        raise GradeRefused(f"the grade's score is {score!r}, not a finite number"[:200])
+    return float(score)
+
+
+async def run_grader(
+    house: SupervisorRef, site: Site, spec: EpisodeSpec, workspace: Workspace, entry: RoleEntry
+) -> SupportReport:
+    """Run one grader on the bundle; what passes lands in `grades/ID.json`."""
+    directory = workspace.grades / entry.id
+    directory.mkdir(parents=True)
+    written = directory / GRADE_FILE
+    launch = Launch(
+        name=f"grader-{entry.id}",
+        role=Role.GRADER,
+        image=entry.runnable().image,
+        run=tuple(entry.run),
+        env={
+            **entry.env,
+            contract.ENV_EPISODE_BUNDLE_URI: site.uri(workspace.bundle),
+            contract.ENV_GRADE_URI: site.uri(written),
+        },
+        reads=(workspace.bundle,),
+        writes=(directory,),
+        stdout=workspace.logs / f"grader-{entry.id}.log",
+    )
+    end = await run_once(house, site, launch, spec.limits.support)
+
+    def failed(message: str) -> SupportReport:
+        return SupportReport(role=launch.role, id=entry.id, ok=False, message=message, evidence=end.evidence)
+
+    if not end.ok:
+        return failed("the grader did not finish well")
+    try:
+        data = read_role_file(written, GRADE_LIMIT)
+        if data is None:
+            return failed("the grader ended without writing its grade")
+        score = parse_grade(data)
+    except (FileRefused, GradeRefused) as error:
+        return failed(str(error))
+    target = workspace.grades / f"{entry.id}.json"
+    write_atomically(target, data)
+    written.unlink()
+    return SupportReport(
+        role=launch.role, id=entry.id, ok=True, output=str(target.relative_to(workspace.root)), score=score
+    )

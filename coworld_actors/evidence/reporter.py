@@ -1,0 +1,116 @@
+"""Reporters: what each is asked, and what of its answer lands in the run's directory."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import msgspec
+import trio
+
+from coworld_actors.actors import SupervisorRef
+from coworld_actors.episode.record import SupportReport
+from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.workspace import FileRefused, Workspace, read_role_file
+from coworld_actors.evidence.one_shot import run_once
+from coworld_actors.evidence.report_rules import MAX_UNPACKED, Report, check_report
+from coworld_drivers.driver import Launch, Site
+from coworld_protocol import contract
+from coworld_protocol.manifest import RoleEntry
+from coworld_protocol.messages.bundle import BundleManifest
+from coworld_protocol.messages.reporter import Artifact, Artifacts, EpisodeInput, ReportRequest
+
+__all__ = ["report_request", "run_reporter"]
+
+REPORT_LIMIT = MAX_UNPACKED
+"""Bytes of a report zip that are read."""
+
+
+def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, report: Path) -> ReportRequest:
+    """What a reporter is asked to do, with every input under the URI by which it can really be read."""
+
+    def artifact(path: Path, media_type: str) -> Artifact | None:
+        return Artifact(uri=site.uri(path), media_type=media_type) if path.is_file() else None
+
+    def by_slot(paths: dict[str, Path], media_type: str) -> dict[str, Artifact]:
+        found = {key: artifact(path, media_type) for key, path in paths.items()}
+        return {key: item for key, item in found.items() if item is not None}
+
+    slots = range(workspace.slots)
+    return ReportRequest(
+        request_id=f"report-{bundle.ereq_id}",
+        report_uri=site.uri(report),
+        episodes=(
+            EpisodeInput(
+                episode_request_id=bundle.ereq_id,
+                status=bundle.status,
+                manifest=bundle,
+                artifacts=Artifacts(
+                    results=artifact(workspace.results, "application/json"),
+                    replay=artifact(workspace.replay, "application/octet-stream"),
+                    game_logs=by_slot({"stdout": workspace.game_stdout, "stderr": workspace.game_stderr}, "text/plain"),
+                    player_logs=by_slot({str(s): workspace.player_log(s) for s in slots}, "text/plain"),
+                    player_artifact=by_slot({str(s): workspace.player_artifact(s) for s in slots}, "application/zip"),
+                ),
+            ),
+        ),
+    )
+
+
+async def run_reporter(
+    house: SupervisorRef, site: Site, spec: EpisodeSpec, workspace: Workspace, entry: RoleEntry, bundle: BundleManifest
+) -> SupportReport:
+    """Run one reporter, check its report by the contract's rules and unpack what passes."""
+    directory = workspace.reports / entry.id
+    directory.mkdir(parents=True)
+    target = directory / contract.FILE_REPORT
+    request = report_request(workspace, site, bundle, target)
+    launch = Launch(
+        name=f"reporter-{entry.id}",
+        role=contract.Role.REPORTER,
+        image=entry.runnable().image,
+        run=tuple(entry.run),
+        env={**entry.env, contract.ENV_REPORT_REQUEST: msgspec.json.encode(request).decode()},
+        reads=(workspace.root,),
+        writes=(directory,),
+        stdout=workspace.logs / f"reporter-{entry.id}.log",
+    )
+    end = await run_once(house, site, launch, spec.limits.support)
+
+    def failed(message: str) -> SupportReport:
+        return SupportReport(role=launch.role, id=entry.id, ok=False, message=message, evidence=end.evidence)
+
+    if not end.ok:
+        return failed("the reporter did not finish well")
+    try:
+        data = read_role_file(target, REPORT_LIMIT)
+    except FileRefused as error:
+        return failed(error.what)
+    if data is None:
+        return failed(f"the reporter ended without writing {contract.FILE_REPORT}")
+    report = await trio.to_thread.run_sync(check_report, data)
+    if report.problems:
+        return failed("; ".join(report.problems))
+    await trio.to_thread.run_sync(_unpack, data, report, directory)
+    render = report.manifest.render if report.manifest else None
+    return SupportReport(
+        role=launch.role,
+        id=entry.id,
+        ok=True,
+        output=str(target.relative_to(workspace.root)),
+        render=str((directory / render).relative_to(workspace.root)) if render else "",
+    )
+
+
+def _unpack(data: bytes, report: Report, directory: Path) -> None:
+    """Write every entry beside the zip; `check_report` has seen to it that none leads out of the directory."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        for name in report.entries:
+            target = directory / name
+            if name == contract.FILE_REPORT:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # "x": a role that left a link of that name here must not make us follow it.
+            with target.open("xb") as file:
+                file.write(archive.read(name))

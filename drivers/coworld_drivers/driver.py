@@ -1,0 +1,248 @@
+"""The one interface between the runtime and the place where a role runs.
+
+A `Driver` belongs to a run; it opens one `Site` per episode; a site starts `Handle`s. Whatever differs between a local process,
+a container and a pod (ports, paths, networks) is the site's business: the runtime asks it for URIs and addresses and never
+builds them itself.
+"""
+
+from __future__ import annotations
+
+import enum
+import signal
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from coworld_protocol.errors import PreconditionMissing
+
+__all__ = [
+    "DEFAULT_LOG_LIMIT",
+    "Address",
+    "Driver",
+    "ExitKind",
+    "ExitStatus",
+    "Handle",
+    "Launch",
+    "LogFailed",
+    "Site",
+    "StartFailed",
+    "Wanted",
+]
+
+DEFAULT_LOG_LIMIT = 16 * 1024 * 1024
+"""Bytes kept of one output stream before it is cut with a marker."""
+
+
+class ExitKind(enum.StrEnum):
+    """How a role ended, as far as the driver can prove it."""
+
+    EXITED = "exited"
+    SIGNALLED = "signalled"
+    OOM = "oom"
+    LOST = "lost"
+
+
+class ExitStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The proven end of a role; never guessed.
+
+    Attributes:
+        kind: `exited` (code is set), `signalled` or `oom` (signal is set), `lost` (neither is known).
+        code: exit code, 0..255.
+        signal: signal number.
+        stopped: we asked for it: the role was still running when the driver was told to stop it.
+        detail: what the place itself said about it, if anything.
+    """
+
+    kind: ExitKind
+    code: int | None = None
+    signal: int | None = None
+    stopped: bool = False
+    detail: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself with status 0."""
+        return self.kind is ExitKind.EXITED and self.code == 0
+
+    def __str__(self) -> str:
+        if self.kind is ExitKind.EXITED:
+            text = f"exit code {self.code}"
+        elif self.signal is not None:
+            name = signal.Signals(self.signal).name if self.signal in set(signal.Signals) else f"signal {self.signal}"
+            text = f"out of memory, {name}" if self.kind is ExitKind.OOM else f"killed by {name}"
+        else:
+            text = "end unknown"
+        return f"{text} ({self.detail})" if self.detail else text
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """A TCP address.
+
+    Attributes:
+        host: name or IPv4 address.
+        port: 1..65535.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything needed to start one role.
+
+    Attributes:
+        name: unique in the episode and safe in file and container names: `game`, `player-3`, `reporter-summary`.
+        role: the manifest's word: `game`, `player`, `reporter`, ...
+        image: the manifest's `image`.
+        run: the manifest's `run`; empty means the image's default.
+        env: variables, later ones of the contract already on top of the manifest's. Public.
+        secret_env: variables that must not be written to a log, an event or an argv.
+        serves: whether the role listens on the contract's port; its handle then has an address.
+        reads: files and directories of this machine that the role may read.
+        writes: directories of this machine that the role may write; the first is its own: its HOME and TMPDIR.
+        stdout: file that receives standard output.
+        stderr: file that receives standard error; None merges it into `stdout`.
+        log_limit: bytes kept of each stream.
+    """
+
+    name: str
+    role: str
+    image: str
+    run: tuple[str, ...] = ()
+    env: Mapping[str, str] = {}
+    secret_env: Mapping[str, str] = {}
+    serves: bool = False
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    stdout: Path
+    stderr: Path | None = None
+    log_limit: int = DEFAULT_LOG_LIMIT
+
+    def __repr__(self) -> str:
+        """Names what is secret, never its value."""
+        hidden = ", ".join(sorted(self.secret_env))
+        return f"Launch(name={self.name!r}, image={self.image!r}, run={self.run!r}, secret_env=<{hidden}>)"
+
+
+class Wanted(NamedTuple):
+    """One thing that a run is going to start.
+
+    Attributes:
+        image: the manifest's `image`.
+        run: the manifest's `run`; empty means the image's default.
+        role: how a message names who wants it: `game`, `player greedy`.
+    """
+
+    image: str
+    run: tuple[str, ...]
+    role: str = ""
+
+
+class StartFailed(PreconditionMissing):
+    """A role could not be started at all: no such executable, no such directory, no permission, no free port."""
+
+
+class LogFailed(PreconditionMissing):
+    """A role's output could not be written to its log: disk full, quota, directory gone. The role itself is not to blame."""
+
+
+class Handle(Protocol):
+    """One started role."""
+
+    @property
+    def name(self) -> str:
+        """The launch's name."""
+        ...
+
+    @property
+    def address(self) -> Address | None:
+        """Where this runtime reaches the role's server; None when it does not serve."""
+        ...
+
+    @property
+    def peer_address(self) -> Address | None:
+        """Where other roles of the episode reach it."""
+        ...
+
+    @property
+    def status(self) -> ExitStatus | None:
+        """How it ended; None while it runs."""
+        ...
+
+    @property
+    def log_error(self) -> LogFailed | None:
+        """Why its output is not complete on disk; None while all is well. It keeps running, `tail` keeps working."""
+        ...
+
+    async def wait(self) -> ExitStatus:
+        """Wait until it has ended and its output is on disk. Any number of tasks may wait, any number of times."""
+        ...
+
+    async def stop(self, grace: float) -> ExitStatus:
+        """Ask it to end, wait at most `grace` seconds, then kill it and everything it started; ends with the status."""
+        ...
+
+    async def owns_address(self) -> bool:
+        """Whether what listens at `address` is this role and nobody else."""
+        ...
+
+    async def port_taken(self) -> bool:
+        """Whether somebody who is not this role holds its port, or held it when the role ended: start it again elsewhere."""
+        ...
+
+    def tail(self, limit: int = 4000) -> str:
+        """The last `limit` bytes of its output, as text, standard error preferred."""
+        ...
+
+
+class Site(Protocol):
+    """The place where the roles of one episode run together."""
+
+    def uri(self, path: Path) -> str:
+        """The URI under which a launched role finds `path` of this machine."""
+        ...
+
+    @property
+    def sees_connections(self) -> bool:
+        """Whether `connected` can be asked here."""
+        ...
+
+    async def connected(self, address: Address) -> frozenset[str]:
+        """Names of the running roles that hold a connection to `address` at this moment."""
+        ...
+
+    async def start(self, launch: Launch) -> Handle:
+        """Start a role.
+
+        Raises:
+            StartFailed: it cannot be started; nothing is left of the attempt.
+        """
+        ...
+
+
+class Driver(Protocol):
+    """A kind of place, for the length of a run. Enter it as an async context manager; leaving ends whatever is left."""
+
+    name: str
+
+    async def check(self, launches: Sequence[Wanted]) -> None:
+        """Check that everything wanted could be started.
+
+        Raises:
+            PreconditionMissing: with everything that is missing, not only the first.
+        """
+        ...
+
+    def kill_all(self) -> None:
+        """Kill every role of every site without waiting; for when there is no time for an orderly stop."""
+        ...
+
+    def open_site(self, episode: str) -> AbstractAsyncContextManager[Site]:
+        """A site for one episode; leaving it stops whatever still runs there."""
+        ...

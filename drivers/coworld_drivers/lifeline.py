@@ -1,0 +1,130 @@
+"""The runtime's end of the janitor's pipe."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from coworld_drivers import janitor
+from coworld_drivers.driver import StartFailed
+
+__all__ = ["Lifeline", "start_failed"]
+
+CLOSE_SECONDS = 6.0
+"""Longer than the janitor's own limit, so that it is killed only when it hangs."""
+
+
+_LIMITS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+
+
+def start_failed(who: str, error: OSError, where: str = "") -> StartFailed:
+    """The kernel's refusal to start something, as an error with the next step."""
+    return StartFailed(
+        f"{who} could not be started",
+        evidence=f"{where}{error.strerror}",
+        todo="raise the limits (ulimit -n, ulimit -u, memory) or run fewer episodes at a time"
+        if error.errno in _LIMITS
+        else "run that command by hand in that directory",
+    )
+
+
+class Lifeline:
+    """Keeps one janitor informed of the process groups of a run; starts it with the first and again if somebody kills it.
+
+    Args:
+        mark: the run's mark, by which the janitor finds what left its group.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+        self._groups: set[int] = set()
+        self._process: trio.Process | None = None
+        self._pipe = -1
+        self._starting = trio.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The janitor's process id; None before the first start and after the end."""
+        return None if self._process is None else self._process.pid
+
+    async def ensure(self) -> None:
+        """Return when a janitor holds the lifeline.
+
+        Raises:
+            StartFailed: the janitor cannot be started.
+        """
+        async with self._starting:
+            if self._process is not None:
+                if self._process.poll() is None:
+                    return
+                self._forget()
+            try:
+                read, write = os.pipe()
+            except OSError as error:
+                raise start_failed("the janitor", error) from error
+            os.set_blocking(write, False)
+            try:
+                # An empty environment: the janitor must not carry the mark of an outer run that sweeps us.
+                self._process = await trio.lowlevel.open_process(
+                    [sys.executable, "-I", "-S", "-E", str(Path(janitor.__file__)), self._mark, str(os.getpid())],
+                    stdin=read,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    cwd="/",
+                    env={},
+                )
+            except BaseException as error:
+                os.close(write)
+                if isinstance(error, OSError):
+                    raise start_failed("the janitor", error, f"{sys.executable}: ") from error
+                raise
+            finally:
+                os.close(read)
+            self._pipe = write
+            for group in self._groups:
+                self._say(f"+{group}\n")
+
+    def started(self, group: int) -> None:
+        """A process group exists."""
+        self._groups.add(group)
+        self._say(f"+{group}\n")
+
+    def ended(self, group: int) -> None:
+        """A process group is gone."""
+        self._groups.discard(group)
+        self._say(f"-{group}\n")
+
+    async def aclose(self) -> None:
+        """End the janitor and reap it; it sweeps once more before it goes."""
+        process = self._process
+        if process is None:
+            return
+        self._say(".\n")
+        os.close(self._pipe)
+        self._pipe = -1
+        # Restores: no process of ours is left, cancelled or not.
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await process.wait()
+        if process.poll() is None:
+            process.kill()
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await process.wait()
+        self._process = None
+
+    def _say(self, text: str) -> None:
+        if self._pipe >= 0:
+            # A janitor that is dead is replaced by the next ensure(); what a full pipe loses, the mark finds.
+            with suppress(OSError):
+                os.write(self._pipe, text.encode())
+
+    def _forget(self) -> None:
+        os.close(self._pipe)
+        self._pipe = -1
+        self._process = None

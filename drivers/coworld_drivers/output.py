@@ -1,0 +1,96 @@
+"""A role's output: on disk as it comes, cut at a limit, its last words always at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from coworld_drivers.driver import LogFailed
+
+__all__ = ["RING", "OutputLog"]
+
+RING = 64 * 1024
+"""Bytes of the newest output that are kept in memory, and that follow the cut at the end of a cut log."""
+
+
+class OutputLog:
+    """One stream's log file and the last `RING` bytes of it.
+
+    The file holds the first `limit` bytes, a line that says where it was cut, and, once closed, how much is missing and the
+    last `RING` bytes. Writing never raises: a full disk must neither end us nor block the role.
+
+    Args:
+        path: file to append to; made when missing.
+        limit: bytes kept before the cut.
+        who: how messages name the role.
+
+    Attributes:
+        total: bytes seen.
+        error: the first failure to write; nothing is written after it.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+
+    def __init__(self, path: Path, *, limit: int, who: str) -> None:
+        self.path = path
+        self.total = 0
+        self.error: LogFailed | None = None
+        self._limit = limit
+        self._who = who
+        self._ring = bytearray()
+        # Non-blocking so that a path which is a FIFO fails instead of hanging us; regular files ignore it.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        self._fd = os.open(path, flags, 0o644)
+
+    @property
+    def cut(self) -> int:
+        """Bytes that came after the limit."""
+        return max(0, self.total - self._limit)
+
+    def write(self, data: bytes) -> None:
+        """Take what the role has written."""
+        room = self._limit - self.total
+        self.total += len(data)
+        self._ring += data[-RING:]
+        if len(self._ring) > 2 * RING:
+            del self._ring[:-RING]
+        if room > 0:
+            self._put(data[:room])
+        if room >= 0 and len(data) > room:
+            self._put(f"\n[coworld-actors: output cut here, after {self._limit} bytes]\n".encode())
+
+    def tail(self, limit: int) -> bytes:
+        """The last `limit` bytes, at most `RING`."""
+        limit = min(limit, RING)
+        return bytes(self._ring[-limit:]) if limit > 0 else b""
+
+    def close(self) -> None:
+        """End the file; writing after this is a defect."""
+        if self._fd < 0:
+            return
+        if self.cut:
+            last = self.tail(min(RING, self.cut))
+            self._put(f"[coworld-actors: {self.cut} bytes cut; the last {len(last)} follow]\n".encode() + last)
+        fd, self._fd = self._fd, -1
+        try:
+            os.close(fd)
+        except OSError as error:
+            self._fail(error)
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view and self.error is None:
+                view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        if self.error is None:
+            self.error = LogFailed(
+                f"the output of {self._who} could not be written",
+                evidence=f"{error.strerror} after {self.total} bytes",
+                todo="make room or choose another --output directory, then run it again",
+                where=str(self.path),
+            )

@@ -1,0 +1,149 @@
+"""TCP ports of this machine: choosing a free one, and proving who listens there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Container, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from coworld_drivers.driver import StartFailed
+from coworld_drivers.janitor import marked
+
+__all__ = ["HOST", "claim", "clients", "groups_holding", "occupants", "release", "sockets_of_group"]
+
+HOST = "127.0.0.1"
+
+_FIRST = 10_000
+_ATTEMPTS = 500
+_TIME_WAIT = "06"
+_ESTABLISHED = "01"
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+# Ports are the machine's, so what we hold is known once per process, whatever number of drivers and threads there is.
+_held: set[int] = set()
+_held_lock = threading.Lock()
+
+
+def claim() -> int:
+    """Choose a port of 127.0.0.1 that nobody uses and no other role of this process holds.
+
+    It lies below the range from which the kernel gives ports to outgoing connections: in it, any player's connection could
+    take the port between this choice and the role's `listen`.
+
+    Raises:
+        StartFailed: no port is free.
+    """
+    last = _ephemeral_start() - 1
+    for _ in range(_ATTEMPTS):
+        port = _FIRST + secrets.randbelow(last - _FIRST)
+        with _held_lock:
+            if port in _held or not _is_free(port):
+                continue
+            _held.add(port)
+            return port
+    raise StartFailed(
+        "no free TCP port was found",
+        evidence=f"{_ATTEMPTS} ports between {_FIRST} and {last} of {HOST} are in use",
+        todo="end other servers of this machine, or run fewer episodes at a time",
+    )
+
+
+def release(port: int) -> None:
+    """Give a claimed port back."""
+    with _held_lock:
+        _held.discard(port)
+
+
+def _is_free(port: int) -> bool:
+    # Without SO_REUSEADDR: a role may not set it, and then fails on connections in TIME_WAIT as this does.
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def occupants(port: int, *, listening: bool = False) -> set[int]:
+    """Inodes of the sockets with that local port on 127.0.0.1 or on every address.
+
+    Args:
+        port: the port.
+        listening: only those in LISTEN; otherwise also connections, those in TIME_WAIT excepted.
+    """
+    # Addresses as the kernel prints them: 32-bit words in host byte order.
+    local = {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F"}
+    found: set[int] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(FileNotFoundError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                field = line.split()
+                address, _, number = field[1].rpartition(":")
+                wanted = field[3] == "0A" if listening else field[3] != _TIME_WAIT
+                if wanted and int(number, 16) == port and address in local and field[9] != "0":
+                    found.add(int(field[9]))
+    return found
+
+
+def sockets_of_group(group: int, mark: str) -> set[int]:
+    """Inodes of the sockets held by a process group, its session, and whatever carries the mark."""
+    return _sockets({*_members(group), *marked(mark)})
+
+
+def clients(port: int) -> set[int]:
+    """Inodes of the sockets that are connected to that port of this machine, on the connecting side."""
+    found: set[int] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with suppress(FileNotFoundError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                field = line.split()
+                if field[3] == _ESTABLISHED and int(field[2].rpartition(":")[2], 16) == port:
+                    found.add(int(field[9]))
+    return found
+
+
+def groups_holding(groups: Container[int], inodes: set[int]) -> set[int]:
+    """Those of the process groups of which a process holds one of the sockets; one walk over all processes."""
+    found: set[int] = set()
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            group = int((place / "stat").read_bytes().rpartition(b")")[2].split()[2])
+            if group in groups and group not in found and not inodes.isdisjoint(_sockets((int(place.name),))):
+                found.add(group)
+    return found
+
+
+def _members(group: int) -> list[int]:
+    found: list[int] = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            # After the command in parentheses, which may contain anything: state, parent, group, session.
+            field = (place / "stat").read_bytes().rpartition(b")")[2].split()
+            if group in (int(field[2]), int(field[3])):
+                found.append(int(place.name))
+    return found
+
+
+def _sockets(pids: Iterable[int]) -> set[int]:
+    found: set[int] = set()
+    for pid in pids:
+        with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                with suppress(OSError):
+                    target = str(Path(entry.path).readlink())
+                    if target.startswith("socket:["):
+                        found.add(int(target[8:-1]))
+    return found
+
+
+def _ephemeral_start() -> int:
+    try:
+        low = int(_RANGE.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        low = 32_768
+    # A machine that gives out nearly everything leaves us the same range as everybody else.
+    return low if low >= _FIRST + 2_000 else 60_000

@@ -1,0 +1,1 @@
+"""Orchard, an example Coworld: foragers on a torus pick fruit that regrows."""

@@ -1,0 +1,1 @@
+"""Players of Orchard, each a program of its own."""

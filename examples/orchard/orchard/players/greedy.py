@@ -1,0 +1,57 @@
+"""Goes to the nearest ripe fruit that nobody else is nearer to: `python -m orchard.players.greedy`."""
+
+from __future__ import annotations
+
+from coworld_protocol.sdk.player import connect_player, run_player
+from orchard.messages import Direction, Final, Move, Observation, Welcome
+
+__all__ = ["choose"]
+
+
+def choose(welcome: Welcome, seen: Observation) -> Direction:
+    """The next step towards the best fruit: near to us, and no rival nearer to it. No fruit: stay."""
+    width, height = welcome.width, welcome.height
+    y, x = divmod(seen.foragers[welcome.slot], width)
+    ripe = [cell for cell, state in zip(welcome.trees, seen.ripe, strict=True) if state == "1"]
+    if not ripe:
+        return "stay"
+    rivals = [divmod(cell, width) for slot, cell in enumerate(seen.foragers) if slot != welcome.slot]
+    offers = []
+    for cell in ripe:
+        row, column = divmod(cell, width)
+        far = _gap(row - y, height) + _gap(column - x, width)
+        offers.append((far, cell, row, column))
+    offers.sort()
+    # Rivals are looked at for the few nearest trees only: with 64 seats the rest would cost more than it is worth.
+    for far, _, row, column in offers[:4]:
+        if all(_gap(row - b, height) + _gap(column - a, width) >= far for b, a in rivals):
+            return _towards(row - y, column - x, width, height)
+    _, _, row, column = offers[0]
+    return _towards(row - y, column - x, width, height)
+
+
+def _gap(distance: int, size: int) -> int:
+    distance = abs(distance)
+    return min(distance, size - distance)
+
+
+def _towards(down: int, across: int, width: int, height: int) -> Direction:
+    down = (down + height // 2) % height - height // 2
+    across = (across + width // 2) % width - width // 2
+    if abs(across) >= abs(down) and across:
+        return "right" if across > 0 else "left"
+    if down:
+        return "down" if down > 0 else "up"
+    return "stay"
+
+
+async def main() -> None:
+    async with connect_player(Observation, final=Final, welcome=Welcome) as player:
+        async for seen in player:
+            await player.send(Move(move=choose(player.welcome, seen), tick=seen.tick))
+        if player.final is not None:
+            print(f"seat {player.slot} picked {player.final.scores[player.slot]} fruit")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_player(main))

@@ -1,0 +1,1 @@
+"""What supporting roles and the runtime say to each other: one module per role."""

@@ -1,0 +1,161 @@
+"""Read and write what a URI names: `file://`, a bare path, `http(s)://`.
+
+Files are written under a temporary name and renamed, so a reader never sees half of one. Servers that say 429 or 5xx, or that
+cannot be reached, are asked again after 0.5, 1 and 2 seconds. The functions block; call them from a thread inside trio.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+from coworld_protocol.errors import PreconditionMissing
+
+__all__ = ["RETRY_DELAYS", "UriFailed", "file_path", "inflate", "read_uri", "write_uri"]
+
+RETRY_DELAYS = (0.5, 1.0, 2.0)
+"""Seconds before each further attempt."""
+
+_RETRIED = frozenset({429, 500, 502, 503, 504})
+_READ_TIMEOUT = 30.0
+_WRITE_TIMEOUT = 60.0
+_INFLATED_LIMIT = 1024 * 1024 * 1024
+# Some content networks turn the default agents of Python's clients away.
+_AGENT = "coworld-actors"
+
+
+class UriFailed(PreconditionMissing):
+    """Something could not be read from or written to where a URI points."""
+
+
+def file_path(uri: str) -> Path | None:
+    """The path behind a `file://` URI or a bare path, percent-decoded; None for http(s).
+
+    Raises:
+        UriFailed: the scheme is not one of those three.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme in {"http", "https"}:
+        return None
+    if parts.scheme == "file":
+        return Path(unquote(parts.path))
+    if parts.scheme and "://" in uri:
+        raise UriFailed(
+            f"The scheme of {_shown(uri)} is not supported.", todo="use file://, a path, http:// or https://"
+        )
+    return Path(uri)
+
+
+def read_uri(uri: str) -> bytes:
+    """The bytes behind a URI; redirects are followed.
+
+    Raises:
+        UriFailed: they cannot be had.
+    """
+    path = file_path(uri)
+    if path is None:
+        return _request("GET", uri, None, "")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UriFailed(
+            f"{path} cannot be read.", evidence=str(error), todo="check the path and its permissions"
+        ) from error
+
+
+def write_uri(uri: str, data: bytes, content_type: str, method: Literal["PUT", "POST"] = "PUT") -> None:
+    """Write `data` so that it is there whole or not at all; parents of a file are made.
+
+    Args:
+        uri: where to.
+        data: the content.
+        content_type: sent with http(s), otherwise unused.
+        method: how http(s) is asked.
+
+    Raises:
+        UriFailed: it could not be written; nothing is left behind under the name.
+    """
+    path = file_path(uri)
+    if path is None:
+        _request(method, uri, data, content_type)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, data)
+    except OSError as error:
+        todo = "check that the directory is writable and the disk not full"
+        raise UriFailed(f"{path} cannot be written.", evidence=str(error), todo=todo) from error
+
+
+def inflate(data: bytes, encoding: str) -> bytes:
+    """Undo `zlib`, `gzip` or `identity`; at most 1 GiB comes out.
+
+    Raises:
+        UriFailed: the data is not what `encoding` says, or larger.
+    """
+    if encoding == "identity":
+        return data
+    if encoding not in {"zlib", "gzip"}:
+        raise UriFailed(f"The encoding {encoding!r} is not supported.", todo="use identity, zlib or gzip")
+    decoder = zlib.decompressobj(wbits=31 if encoding == "gzip" else zlib.MAX_WBITS)
+    try:
+        out = decoder.decompress(data, _INFLATED_LIMIT)
+    except zlib.error as error:
+        raise UriFailed(f"The data is not {encoding}.", evidence=str(error), todo="write it again") from error
+    if not decoder.eof:
+        reason = "it holds more than 1 GiB" if decoder.unconsumed_tail else "its end is missing"
+        raise UriFailed(f"The {encoding} data cannot be used.", evidence=reason, todo="write it again")
+    return out
+
+
+def _replace(path: Path, data: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        # mkstemp makes files for the owner only; readers of a shared workspace may be somebody else.
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _request(method: str, uri: str, data: bytes | None, content_type: str) -> bytes:
+    import httpx  # noqa: PLC0415 - 70 ms that a game or player on files does not need
+
+    headers = {"User-Agent": _AGENT} | ({"Content-Type": content_type} if data is not None else {})
+    timeout = _READ_TIMEOUT if data is None else _WRITE_TIMEOUT
+    evidence = ""
+    with httpx.Client(timeout=timeout, follow_redirects=data is None, headers=headers) as client:
+        for delay in (*RETRY_DELAYS, None):
+            try:
+                response = client.request(method, uri, content=data)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                evidence = str(error) or type(error).__name__
+                if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
+                    break
+            else:
+                if response.is_success:
+                    return response.content
+                evidence = f"HTTP status {response.status_code}"
+                if response.status_code not in _RETRIED:
+                    break
+            if delay is not None:
+                _sleep(delay)
+    what = f"{_shown(uri)} cannot be {'read' if data is None else 'written'}."
+    raise UriFailed(what, evidence=evidence, todo="check the address and that the server is up")
+
+
+def _shown(uri: str) -> str:
+    """A URI without its query, which may hold a signature."""
+    return urlsplit(uri)._replace(query="", fragment="").geturl()
+
+
+_sleep: Callable[[float], None] = time.sleep

@@ -1,0 +1,76 @@
+"""The runtime's end of the lifeline: one janitor, started late, replaced when killed, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from coworld_drivers.driver import StartFailed
+from coworld_drivers.janitor import MARK
+from coworld_drivers.lifeline import Lifeline
+
+
+async def test_one_janitor_started_late_and_gone_at_the_end(bench, running):
+    """There is none before the first role, one whatever the number of roles, and none afterwards."""
+    async with bench.site() as site:
+        lifeline = site._driver.lifeline
+        assert lifeline.pid is None
+        await site.start(bench.launch("sh", "-c", "sleep 600", name="a"))
+        first = lifeline.pid
+        await site.start(bench.launch("sh", "-c", "sleep 600", name="b"))
+        assert lifeline.pid == first
+    assert lifeline.pid is None
+    assert not running(first)
+
+
+async def test_a_janitor_that_was_killed_is_replaced(bench, said, until):
+    """The next start brings a new one, which is told of what already runs."""
+    async with bench.site() as site:
+        lifeline = site._driver.lifeline
+        old = await site.start(bench.launch("python", "family.py", "stubborn", "wait", name="a"))
+        await said(old, "relative")
+        first = lifeline.pid
+        psutil.Process(first).kill()
+        await until(lambda: psutil.Process(first).status() == psutil.STATUS_ZOMBIE)
+        await site.start(bench.launch("sh", "-c", "sleep 600", name="b"))
+        assert lifeline.pid not in (None, first)
+        # Its lifeline is cut, as by our death: it ends what it was told of.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, lifeline._pipe)
+        os.close(null)
+        assert (await old.wait()).signal is not None
+
+
+async def test_the_janitor_has_nothing_of_ours(bench, until):
+    """No descriptor but the lifeline, no variable, no mark, a session of its own, no directory kept busy."""
+    async with bench.site() as site:
+        read, write = os.pipe()
+        os.set_inheritable(write, True)
+        await site.start(bench.launch("sh", "-c", "sleep 600"))
+        place = Path(f"/proc/{site._driver.lifeline.pid}")
+        await until(lambda: b"janitor" in (place / "cmdline").read_bytes())
+        targets = {int(entry.name): str(entry.readlink()) for entry in (place / "fd").iterdir()}
+        os.close(read)
+        os.close(write)
+        assert targets[0].startswith("pipe:")
+        assert {targets[1], targets[2]} == {"/dev/null"}
+        assert not any(target.startswith(("socket:", "pipe:")) for number, target in targets.items() if number > 2)
+        assert MARK.encode() not in (place / "environ").read_bytes()
+        assert os.getsid(site._driver.lifeline.pid) == site._driver.lifeline.pid
+        assert str((place / "cwd").readlink()) == "/"
+
+
+async def test_a_janitor_that_cannot_start_is_a_failed_start(monkeypatch, descriptors):
+    """Without a janitor nothing is started, and nothing is left open."""
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    before = descriptors()
+    lifeline = Lifeline("mark")
+    with pytest.raises(StartFailed) as caught:
+        await lifeline.ensure()
+    assert "/no/such/python: No such file" in caught.value.evidence
+    assert descriptors() == before
+    await lifeline.aclose()

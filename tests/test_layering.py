@@ -1,0 +1,67 @@
+"""Who may import whom: read from the sources, not from anybody's promise."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = {
+    "coworld_protocol": ROOT / "protocol/coworld_protocol",
+    "coworld_drivers": ROOT / "drivers/coworld_drivers",
+    "coworld_actors": ROOT / "coworld_actors",
+}
+OURS = {*PACKAGES, "examples", "bench", "tests"}
+
+MAY_IMPORT = {
+    "coworld_protocol": {"coworld_protocol"},
+    "coworld_drivers": {"coworld_protocol", "coworld_drivers"},
+    "coworld_actors/actors": {"coworld_protocol", "coworld_actors/actors"},
+    "coworld_actors/manifest": {"coworld_protocol", "coworld_actors/manifest"},
+    "coworld_actors/cli": {"coworld_protocol", "coworld_drivers", "coworld_actors"},
+    "coworld_actors": {
+        "coworld_protocol",
+        "coworld_drivers",
+        "coworld_actors/actors",
+        "coworld_actors/manifest",
+        "coworld_actors/episode",
+        "coworld_actors/evidence",
+    },
+}
+"""A room of the house to the rooms it may import; the longest key that fits a module is its room."""
+
+
+def sources() -> list[tuple[str, Path]]:
+    return [
+        (f"{package}/{path.relative_to(folder)}", path)
+        for package, folder in PACKAGES.items()
+        for path in sorted(folder.rglob("*.py"))
+    ]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names.add(node.module or "")
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name.replace(".", "/") for name in names if name.partition(".")[0] in OURS}
+
+
+def room(module: str) -> str:
+    return max((key for key in MAY_IMPORT if module == key or module.startswith(key + "/")), key=len)
+
+
+@pytest.mark.parametrize(("module", "path"), sources(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_module_imports_only_what_its_room_may(module: str, path: Path) -> None:
+    """Arrows point down: protocol, drivers, actor core, the rest; nothing imports examples, bench or tests."""
+    allowed = MAY_IMPORT[room(module)]
+    for name in imported(path):
+        if name == "coworld_actors":
+            continue
+        assert any(name == target or name.startswith(target + "/") for target in allowed), f"{module} imports {name}"

@@ -1,0 +1,61 @@
+"""The tests mirror the source tree: whoever changes a module knows where its tests are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests"
+
+MIRRORS = {
+    ROOT / "protocol/coworld_protocol": TESTS / "protocol",
+    ROOT / "drivers/coworld_drivers": TESTS / "drivers",
+    ROOT / "coworld_actors": TESTS,
+}
+
+PLAYED_ELSEWHERE = {
+    "coworld_actors/episode/findings.py": "tests/episode/test_verdict.py",
+    "coworld_actors/episode/events.py": "tests/episode/test_record.py",
+    "coworld_actors/episode/spec.py": "tests/episode/test_launches.py",
+    "coworld_actors/episode/player.py": "tests/episode/test_conductor.py",
+    "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",
+    "coworld_actors/episode/viewer.py": "tests/episode/test_conductor.py",
+}
+"""Modules that hold plain values or are only alive inside an episode, and the test module that exercises them."""
+
+
+def sources() -> list[Path]:
+    return sorted(
+        path for folder in MIRRORS for path in folder.rglob("*.py") if path.name not in {"__init__.py", "__main__.py"}
+    )
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_has_its_test_module(path: Path) -> None:
+    """`coworld_actors/x/y.py` is tested by `tests/x/test_y.py`, or the exception is written down above."""
+    name = str(path.relative_to(ROOT))
+    if name in PLAYED_ELSEWHERE:
+        expected = ROOT / PLAYED_ELSEWHERE[name]
+    else:
+        folder = next(folder for folder in MIRRORS if path.is_relative_to(folder))
+        relative = path.relative_to(folder)
+        expected = MIRRORS[folder] / relative.with_name(f"test_{relative.name}")
+    assert expected.exists(), f"{name} has no {expected.relative_to(ROOT)}"
+
+
+def test_no_exception_outlives_its_module() -> None:
+    """Every module excused above still exists."""
+    for name in PLAYED_ELSEWHERE:
+        assert (ROOT / name).exists(), name
+
+
+def test_every_test_says_what_it_shows() -> None:
+    """Each test function has a docstring in one sentence or more."""
+    import ast
+
+    for path in TESTS.rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{path.relative_to(ROOT)}::{node.name} has no docstring"
