@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ MODULES = sorted(
     ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
     for folder, package in zip(FOLDERS, PACKAGES, strict=True)
     for path in (folder / package).rglob("*.py")
+    if path.name != "__main__.py"
 )
 
 
@@ -38,5 +40,5 @@ def test_every_public_function_and_class_is_described(name: str) -> None:
     module = importlib.import_module(name)
     for entry in getattr(module, "__all__", ()):
         value = getattr(module, entry)
-        if isinstance(value, type) or callable(value):
+        if inspect.isclass(value) or inspect.isroutine(value):
             assert value.__doc__, f"{name}.{entry} has no docstring"

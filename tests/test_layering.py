@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "coworld_actors/actors": {"coworld_protocol", "coworld_actors/actors"},
     "coworld_actors/manifest": {"coworld_protocol", "coworld_actors/manifest"},
     "coworld_actors/cli": {"coworld_protocol", "coworld_drivers", "coworld_actors"},
+    "coworld_actors/__main__.py": {"coworld_actors/cli"},
     "coworld_actors": {
         "coworld_protocol",
         "coworld_drivers",

@@ -10,9 +10,8 @@ import msgspec
 from coworld_actors.episode.workspace import FileRefused, Workspace, read_role_file
 from coworld_protocol import contract
 from coworld_protocol.messages.bundle import BUNDLE_MANIFEST, BundleManifest, BundleToken
-from coworld_protocol.messages.reporter import Artifact, Artifacts
 
-__all__ = ["artifacts_of", "build_bundle"]
+__all__ = ["build_bundle"]
 
 ENTRY_TIME = (1980, 1, 1, 0, 0, 0)
 """The zip format's first moment: the same episode always makes the same bytes."""

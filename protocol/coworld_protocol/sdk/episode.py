@@ -9,7 +9,7 @@ import trio
 
 from coworld_protocol.sdk.rules import GameConfig, Replay, Rules
 from coworld_protocol.sdk.seats import Seats
-from coworld_protocol.sdk.transport import Endpoint, Socket
+from coworld_protocol.sdk.web import Endpoint, Socket
 
 __all__ = ["AdminCommand", "Episode", "Finished", "Status"]
 

@@ -23,8 +23,9 @@ from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 from coworld_protocol.sdk.episode import Episode
 from coworld_protocol.sdk.pages import load_pages
 from coworld_protocol.sdk.rules import GameConfig, Replay, Rules
-from coworld_protocol.sdk.transport import Endpoint, Limits, Request, Response, Socket, serve
+from coworld_protocol.sdk.transport import serve
 from coworld_protocol.sdk.uris import inflate, read_uri, write_uri
+from coworld_protocol.sdk.web import Endpoint, Limits, Request, Response, Socket
 
 __all__ = ["GameServer", "load_replay"]
 

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import msgspec
 import trio
 
-from coworld_protocol.sdk.transport import Socket
+from coworld_protocol.sdk.web import Socket
 
 __all__ = ["FLOOD_LIMIT", "MALFORMED_LIMIT", "Seats"]
 

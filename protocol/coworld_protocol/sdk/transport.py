@@ -1,8 +1,8 @@
 """HTTP pages and websockets on one port; the only module of the SDK that knows how bytes travel.
 
-The interface is narrow on purpose. The application answers requests with values (`Application.respond`), decides about upgrades
-before they are accepted (`Application.upgrade`) and gets plain calls, never tasks, from an open socket (`Endpoint`). Nothing in
-it awaits, so another transport can take this one's place without the game noticing.
+The interface is `sdk.web`, and it is narrow on purpose: the application answers requests with values, decides about upgrades
+before they are accepted, and gets plain calls from an open socket. Nothing in it awaits, so another transport can take this
+one's place without the game noticing.
 
 HTTP is parsed by h11, websocket frames by wsproto, bytes move over trio streams.
 """
@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import socket as stdlib_socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import NoReturn, Protocol
+from typing import NoReturn
 from urllib.parse import parse_qsl, urlsplit
 
 import h11
-import msgspec
 import trio
 import wsproto
 from wsproto.connection import ConnectionState
@@ -25,98 +24,17 @@ from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Mess
 from wsproto.utilities import RemoteProtocolError
 
 from coworld_protocol.errors import PreconditionMissing
+from coworld_protocol.sdk.web import Application, Endpoint, Limits, Request, Response
 
-__all__ = ["Application", "Endpoint", "Limits", "Request", "Response", "Socket", "serve"]
+__all__ = ["serve"]
 
 _WRITE_CHUNK = 256 * 1024
 _ABNORMAL = 1006
 _TOO_BIG = 1009
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What one connection may cost.
-
-    Attributes:
-        header_bytes: longest request head.
-        header_seconds: time for a whole request head or body to arrive, and idle time between two requests.
-        body_bytes: longest request body; it is read and thrown away.
-        message_bytes: longest websocket message a peer may send, over all its fragments.
-        outbox_bytes: bytes that may wait for a receiver; a receiver further behind is dropped.
-        send_seconds: time for 256 KiB to be taken by the peer; a slower receiver is dropped.
-        close_seconds: time for the peer to answer a close frame.
-        connections: connections at once; further ones are closed at once.
-    """
-
-    header_bytes: int = 16 * 1024
-    header_seconds: float = 10.0
-    body_bytes: int = 64 * 1024
-    message_bytes: int = 64 * 1024
-    outbox_bytes: int = 4 * 1024 * 1024
-    send_seconds: float = 20.0
-    close_seconds: float = 2.0
-    connections: int = 1024
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """A request's target.
-
-    Attributes:
-        method: upper-case.
-        path: percent-encoded path, as sent.
-        query: decoded query; of repeated keys the last counts.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-
-
-class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """A complete HTTP answer; `Content-Length` is added when it is sent.
-
-    Attributes:
-        status: 200..599.
-        body: whole body, left out for HEAD.
-        content_type: MIME type with charset.
-        headers: further headers.
-    """
-
-    status: int = 200
-    body: bytes = b""
-    content_type: str = "text/plain; charset=utf-8"
-    headers: Sequence[tuple[str, str]] = ()
-
-
-class Endpoint(Protocol):
-    """The application's side of one open websocket. No call may block or raise because of what the peer did."""
-
-    def opened(self, socket: Socket) -> None:
-        """The handshake is complete."""
-        ...
-
-    def received(self, message: str | bytes) -> None:
-        """A whole message arrived."""
-        ...
-
-    def closed(self, code: int) -> None:
-        """The socket is gone, once per socket; `code` is the peer's close code, 1006 when it sent none."""
-        ...
-
-
-class Application(Protocol):
-    """What a server shows to the world."""
-
-    def respond(self, request: Request) -> Response | None:
-        """The answer to a GET or HEAD; None means there is no such page."""
-        ...
-
-    def upgrade(self, request: Request) -> Endpoint | Response:
-        """The endpoint that takes this websocket, or the refusal that is sent instead of accepting it."""
-        ...
-
-
-class Socket:
-    """One open websocket, seen from the application. Both methods return at once and may be called at any time."""
+class _Socket:
+    """One open websocket; the application sees it as a `Socket`."""
 
     def __init__(
         self, stream: trio.SocketStream, protocol: wsproto.WSConnection, endpoint: Endpoint, limits: Limits
@@ -137,11 +55,9 @@ class Socket:
 
     @property
     def open(self) -> bool:
-        """Whether a message sent now has a chance to arrive."""
         return self._protocol.state is ConnectionState.OPEN and not self._everything.cancel_called
 
     def send(self, message: str | bytes) -> None:
-        """Queue one text or binary message. Does nothing once the socket is closed; a receiver too far behind is dropped."""
         if not self.open:
             return
         self._put(self._protocol.send(_message(message)))
@@ -150,7 +66,6 @@ class Socket:
             self._everything.cancel()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Start the close handshake after what was sent before; the peer has `close_seconds` to answer."""
         if self.open:
             self._put(self._protocol.send(CloseConnection(code=code, reason=reason)))
             self._reading.deadline = trio.current_time() + self._limits.close_seconds
@@ -160,7 +75,7 @@ class Socket:
         self._waiting_bytes += len(data)
         self._wake.set()
 
-    async def _run(self, first: bytes) -> None:
+    async def run(self, first: bytes) -> None:
         """Serve the socket until it is gone; `first` is what the peer sent right behind its handshake."""
         try:
             with self._everything:
@@ -378,7 +293,7 @@ class _Connection:
             await self._stream.send_all(protocol.send(AcceptConnection()))
         # `next_event` moves h11 to where it hands over the bytes behind the request.
         self._http.next_event()
-        await Socket(self._stream, protocol, verdict, self._limits)._run(self._http.trailing_data[0])  # noqa: SLF001
+        await _Socket(self._stream, protocol, verdict, self._limits).run(self._http.trailing_data[0])
         return False
 
 

@@ -17,7 +17,8 @@ from coworld_protocol.sdk.player import (
     run_player,
     upload_artifact,
 )
-from coworld_protocol.sdk.transport import Endpoint, Request, Response, Socket, serve
+from coworld_protocol.sdk.transport import serve
+from coworld_protocol.sdk.web import Endpoint, Request, Response, Socket
 
 
 async def test_a_player_plays_to_the_end(start_game, sum_types):

@@ -22,7 +22,8 @@ from wsproto.events import (
 from wsproto.events import Request as UpgradeRequest
 
 from coworld_protocol.errors import PreconditionMissing
-from coworld_protocol.sdk.transport import Endpoint, Limits, Request, Response, Socket, serve
+from coworld_protocol.sdk.transport import serve
+from coworld_protocol.sdk.web import Endpoint, Limits, Request, Response, Socket
 
 
 class Echo:

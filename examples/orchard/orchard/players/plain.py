@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -31,7 +32,7 @@ def nearest_step(here: int, fruit: list[int], width: int, height: int) -> str:
 
 
 def play(url: str) -> int:
-    world: dict[str, object] = {}
+    world: dict[str, Any] = {}
     # The game answers pings, but a player that thinks for long should not be cut off by its own library's clock.
     with connect(url, ping_timeout=None, max_size=None, proxy=None) as socket:
         try:
