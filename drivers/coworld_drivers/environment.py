@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from coworld_drivers.driver import Address, Launch
 from coworld_drivers.images import Resolved
 from coworld_drivers.janitor import MARK
+from coworld_protocol import contract
 
 __all__ = ["ALLOWED", "child_mark", "inherited", "role_environment"]
 
@@ -64,7 +65,7 @@ def role_environment(
     env.update(launch.secret_env)
     env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(resolved.root), env.get("PYTHONPATH", ""))))
     if address is not None:
-        env["COGAME_HOST"] = address.host
-        env["COGAME_PORT"] = str(address.port)
+        env[contract.ENV_HOST] = address.host
+        env[contract.ENV_PORT] = str(address.port)
     env[MARK] = mark
     return env

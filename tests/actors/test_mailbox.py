@@ -264,6 +264,7 @@ async def test_a_cancelled_sender_has_not_sent():
         assert scope.cancelled_caught
         await ref.drain()
         assert [note.number for note in handled] == [0, 1]
+        assert ref.statistics().refused == 1
         assert_balanced(ref)
 
 
@@ -333,3 +334,24 @@ async def test_a_notice_is_never_lost_and_never_exceeds_the_capacity(overflow, a
         await trio.sleep(5)
         assert seen == ["Note", "Note", "Looking"]
         assert_balanced(observer)
+
+
+async def test_drop_oldest_passes_over_notices(autojump_clock):
+    """A queued `Down` stays; a queue of nothing else drops the newest instead."""
+    async with open_system() as system:
+        seen = []
+        target = await system.start_actor(ChildSpec(name="target", start=lambda: Reader([])))
+        observer = await system.start_actor(
+            ChildSpec(
+                name="observer",
+                start=lambda: Observer(target, seen),
+                mailbox=MailboxPolicy(capacity=1, overflow=Overflow.DROP_OLDEST),
+            )
+        )
+        observer.tell_nowait(Note(0, 0))
+        await trio.testing.wait_all_tasks_blocked()
+        await target.stop()
+        observer.tell_nowait(Note(0, 1))
+        assert system.dead_letters.recent[-1].reason == "dropped_newest"
+        await trio.sleep(5)
+        assert seen == ["Note", "Looking"]

@@ -585,3 +585,68 @@ async def test_an_earlier_childs_restart_absorbs_a_later_ones_that_is_due(autoju
         assert log == ["-b"]
         await trio.sleep(1)
         assert log == ["-b", "+a", "+b", "+c"]
+
+
+async def test_a_group_that_restarts_does_not_wait_for_a_drain(autojump_clock):
+    """The drained sibling is stopped for good within its grace, and does not come back."""
+    async with open_system() as system:
+        log = []
+        spec = SupervisorSpec(strategy=Strategy.ONE_FOR_ALL, children=(child("a", log), child("b", log, shutdown=1.0)))
+        house = await system.start_supervisor("house", spec)
+        a, b = house.child("a"), house.child("b")
+        for _ in range(10):
+            b.tell_nowait(Call(lambda: trio.sleep(10)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.drain)
+            await trio.sleep(5)
+            a.tell_nowait(Crash())
+        assert b.monitor().down.reason is DownReason.KILLED
+        assert trio.current_time() == 6.0
+        await quiet()
+        assert [info.name for info in house.children()] == ["a"]
+
+
+@pytest.mark.parametrize("how", ["stop", "kill", "parent"])
+async def test_a_supervisor_that_waits_for_its_restart_is_stopped_at_once(how, autojump_clock):
+    """Nothing of it runs, so nothing is waited for."""
+    async with open_system() as system:
+        inner = SupervisorSpec(restarts=RestartPolicy(max_restarts=0), children=(child("a", []),))
+        outer = SupervisorSpec(
+            restarts=RestartPolicy(backoff=Backoff(first=60.0, maximum=60.0)),
+            children=(ChildSpec(name="inner", start=inner),),
+        )
+        house = await system.start_supervisor("house", outer)
+        ref = house.child("inner")
+        ref.child("a").tell_nowait(Crash())
+        await quiet()
+        assert house.children()[0].state is State.WAITING
+        with pytest.raises(StartFailed, match="inner is stopping"):
+            await ref.start_actor(child("b", []))
+        await (house.stop() if how == "parent" else getattr(ref, how)())
+        assert trio.current_time() == 0.0
+        assert ref.monitor().down.reason is (DownReason.KILLED if how == "kill" else DownReason.SHUTDOWN)
+
+
+async def test_an_auto_shutdown_does_not_wait_for_a_sibling_that_starts_again(autojump_clock):
+    """Its start is cancelled, as by any stop."""
+    async with open_system() as system:
+        log = []
+
+        class Slow(Member):
+            async def on_start(self) -> None:
+                await trio.sleep(100 * self.context.incarnation)
+
+        spec = SupervisorSpec(
+            strategy=Strategy.REST_FOR_ONE,
+            auto_shutdown=AutoShutdown.ANY_SIGNIFICANT,
+            children=(
+                child("game", log, restart=Restart.TEMPORARY, significant=True),
+                ChildSpec(name="slow", start=lambda: Slow(log)),
+            ),
+        )
+        house = await system.start_supervisor("house", spec)
+        house.child("slow").tell_nowait(Crash())
+        await trio.sleep(1)
+        house.child("game").tell_nowait(End())
+        down = await house.wait()
+        assert (down.reason, trio.current_time()) == (DownReason.NORMAL, 1.0)

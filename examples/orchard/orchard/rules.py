@@ -95,9 +95,9 @@ class Orchard:
         self._picked = []
         standing: dict[int, list[int]] = {}
         for slot, cell in enumerate(self._foragers):
-            index = self._index.get(cell)
-            if index is not None and self._ripe[index] == "1":
-                standing.setdefault(index, []).append(slot)
+            tree = self._index.get(cell)
+            if tree is not None and self._ripe[tree] == "1":
+                standing.setdefault(tree, []).append(slot)
         for index, contenders in sorted(standing.items()):
             self._contested += len(contenders) > 1
             self._pick(index, self._winner_of_lottery(self._trees[index], contenders))
