@@ -7,7 +7,7 @@ import datetime
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -136,7 +136,7 @@ async def _watch_signals(
 
 
 @contextlib.contextmanager
-def _event_file(path: Path | None, stream: EventStream) -> Iterator[None]:
+def _event_file(path: Path | None, stream: EventStream) -> Generator[None]:
     """Copy every event of the system to a file.
 
     Raises:

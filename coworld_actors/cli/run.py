@@ -14,13 +14,13 @@ from coworld_protocol.errors import CoworldError, Refused
 __all__ = ["run"]
 
 
-def _pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
-    """`NAME=VALUE` options as a mapping."""
+def _pairs(values: tuple[str, ...], option: str, form: str) -> dict[str, str]:
+    """Options of the form `NAME=...` as a mapping."""
     pairs: dict[str, str] = {}
     for value in values:
         name, sign, text = value.partition("=")
         if not sign or not name or not text:
-            raise Refused(f"{option} {value!r} is not of the form NAME=VALUE", todo=f"write {option} NAME=VALUE")
+            raise Refused(f"{option} {value!r} is not of the form {form}", todo=f"write {option} {form}")
         pairs[name] = text
     return pairs
 
@@ -125,7 +125,7 @@ def run(
                 players=players,
                 variant=variant,
                 overrides=settings,
-                images=_pairs(images, "--image"),
+                images=_pairs(images, "--image", "NAME=DIR"),
                 run=run_tokens,
                 secret_env=_secrets(secrets),
                 limits=Limits(timeout=timeout),

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 import msgspec
 import structlog
@@ -75,7 +75,7 @@ class Screen:
             self._progress.print(Text(text))
 
     @contextlib.contextmanager
-    def follow(self, stream: EventStream, spec: EpisodeSpec) -> Iterator[None]:
+    def follow(self, stream: EventStream, spec: EpisodeSpec) -> Generator[None]:
         """Show what happens while the block runs."""
         if self._detail is Detail.QUIET:
             yield
@@ -119,7 +119,7 @@ class Screen:
 
 
 @contextlib.contextmanager
-def _subscribed(stream: EventStream, callback: Callable[[Record], None]) -> Iterator[None]:
+def _subscribed(stream: EventStream, callback: Callable[[Record], None]) -> Generator[None]:
     unsubscribe = stream.subscribe(callback)
     try:
         yield

@@ -40,7 +40,7 @@ from coworld_actors.actors import (
     SupervisorSpec,
 )
 from coworld_actors.episode import launches, probes
-from coworld_actors.episode.events import EpisodeEnded, EpisodeStarted, Phase, PhaseEntered
+from coworld_actors.episode.events import EpisodeEnded, EpisodeStarted, Phase, PhaseEntered, SupportEnded
 from coworld_actors.episode.findings import Aborted, InfrastructureFault, Violation, ViolationKind
 from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
 from coworld_actors.episode.interrupt import Interrupt
@@ -161,10 +161,15 @@ class _Conductor:
         verdict, seats = await self._check(interrupt)
         self._publish(EpisodeEnded(verdict=verdict, seats=seats))
         reports: list[SupportReport] = []
+
+        def done(report: SupportReport) -> None:
+            reports.append(report)
+            self._publish(SupportEnded(role=report.role, id=report.id, ok=report.ok, message=report.message))
+
         if verdict.good and spec.reports and (spec.plan.manifest.reporter or spec.plan.manifest.grader):
             self._enter(Phase.REPORTING)
             with interrupt.scope():
-                await run_support(self._house, self._site, spec, workspace, reports.append)
+                await run_support(self._house, self._site, spec, workspace, done)
         self._enter(Phase.DONE)
         now = self._system.events.now()
         record = EpisodeRecord(
@@ -339,7 +344,7 @@ class _Conductor:
             with interrupt.scope() as scope:
                 replay = await verify_replay(self._house, self._site, spec, workspace, self._client)
             if scope.cancelled_caught:
-                await self._abort(deadline=False)
+                facts.aborted = Aborted(at=trio.current_time(), deadline=False)
         names = [
             (seat.player_id, seat.name, str(workspace.player_log(seat.slot).relative_to(workspace.root)))
             for seat in spec.plan.seats

@@ -40,7 +40,7 @@ class ViolationKind(enum.StrEnum):
     """Which clause of the contract a game broke."""
 
     CLIENT_PAGE = "client_page"
-    BAD_TOKEN = "bad_token"
+    BAD_TOKEN = "bad_token"  # noqa: S105 - the name of a clause
     GLOBAL_VIEWER = "global_viewer"
     FIRST_FRAME = "first_frame"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import trio
@@ -26,7 +26,7 @@ class Interrupt:
             scope.cancel(reason=reason)
 
     @contextmanager
-    def scope(self) -> Iterator[trio.CancelScope]:
+    def scope(self) -> Generator[trio.CancelScope]:
         """A scope that ends when the interrupt is raised."""
         with trio.CancelScope() as scope:
             self._scopes.add(scope)

@@ -7,7 +7,7 @@ without a limit. wsproto, the protocol engine below it, does the framing.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import final
 
@@ -27,7 +27,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from coworld_drivers.driver import Address
 
-__all__ = ["HandshakeFailed", "HandshakeRefused", "ProbeSocket", "SocketClosed", "open_probe_socket"]
+__all__ = ["HandshakeFailed", "HandshakeRefused", "MessageTooLong", "ProbeSocket", "SocketClosed", "open_probe_socket"]
 
 RECEIVE = 64 * 1024
 HANDSHAKE_LIMIT = 64 * 1024
@@ -51,6 +51,10 @@ class HandshakeFailed(Exception):
 
 class SocketClosed(Exception):
     """The server closed an open websocket, in order or not; the text says which."""
+
+
+class MessageTooLong(SocketClosed):
+    """A message went beyond the limit: there is one, but nobody will read it to its end."""
 
 
 @final
@@ -98,6 +102,7 @@ class ProbeSocket:
         """The length of the next whole message, in bytes or characters; pings are answered on the way.
 
         Raises:
+            MessageTooLong: it is longer than the limit.
             SocketClosed: there will be none.
         """
         length = 0
@@ -108,7 +113,7 @@ class ProbeSocket:
                         case TextMessage() | BytesMessage():
                             length += len(event.data)
                             if length > self._limit:
-                                raise SocketClosed(f"a message of more than {self._limit} bytes")
+                                raise MessageTooLong(f"a message of more than {self._limit} bytes")
                             if event.message_finished:
                                 return length
                         case Ping():
@@ -140,7 +145,7 @@ class ProbeSocket:
 
 
 @asynccontextmanager
-async def open_probe_socket(address: Address, target: str, *, timeout: float, limit: int) -> AsyncIterator[ProbeSocket]:
+async def open_probe_socket(address: Address, target: str, *, timeout: float, limit: int) -> AsyncGenerator[ProbeSocket]:
     """A connected websocket; the TCP connection is closed in every case.
 
     Args:

@@ -6,7 +6,7 @@ the contract's table, not an opinion of ours.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
@@ -17,6 +17,7 @@ from coworld_actors.episode.findings import ViolationKind
 from coworld_actors.episode.probe_socket import (
     HandshakeFailed,
     HandshakeRefused,
+    MessageTooLong,
     ProbeSocket,
     SocketClosed,
     open_probe_socket,
@@ -109,7 +110,7 @@ async def check_bad_token(address: Address) -> None:
     """Check that seat 0 is closed to a wrong token.
 
     Good: 401 or 403, a handshake that fails in any other way but a status, an accepted socket that is closed within the silence.
-    Bad: any other status, a message, silence, a refused or reset TCP connection.
+    Bad: any other status, a message of whatever length, silence, no TCP connection or no answer on it in time.
 
     Raises:
         ContractBroken: one of the bad ones was seen.
@@ -124,7 +125,7 @@ async def check_bad_token(address: Address) -> None:
             address,
             player_target(0, contract.BAD_TOKEN),
             timeout=contract.WS_OPEN_TIMEOUT,
-            limit=VIEWER_MESSAGE_LIMIT,
+            limit=contract.GLOBAL_FRAME_LIMIT,
         ) as socket:
             with trio.move_on_after(contract.BAD_TOKEN_SILENCE):
                 await socket.receive()
@@ -133,6 +134,8 @@ async def check_bad_token(address: Address) -> None:
     except HandshakeRefused as refused:
         if refused.status not in contract.BAD_TOKEN_STATUSES:
             raise broken("the game answers a wrong token with an unexpected status", str(refused)) from None
+    except MessageTooLong as message:
+        raise broken(accepted, f"the socket was accepted and {message} sent") from None
     except (HandshakeFailed, SocketClosed):
         return
     except OSError as error:
@@ -140,7 +143,7 @@ async def check_bad_token(address: Address) -> None:
 
 
 @asynccontextmanager
-async def open_viewer(address: Address, route: str) -> AsyncIterator[ProbeSocket]:
+async def open_viewer(address: Address, route: str) -> AsyncGenerator[ProbeSocket]:
     """A connected viewer of `/global` or `/replay`.
 
     Raises:

@@ -192,6 +192,7 @@ def write_record(workspace: Workspace, record: EpisodeRecord) -> None:
     Raises:
         PreconditionMissing: the directory cannot be written.
     """
+    workspace.free(workspace.episode, workspace.error_info)
     write_atomically(workspace.episode, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     if not record.verdict.good:
         info = {

@@ -12,7 +12,7 @@ from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.referee import Findings, Referee
 from coworld_actors.episode.role import STOP_GRACE
 from coworld_actors.episode.spec import EpisodeSpec
-from coworld_actors.episode.workspace import Workspace
+from coworld_actors.episode.workspace import Workspace, is_role_file
 from coworld_drivers.driver import Site
 from coworld_protocol import contract
 from coworld_protocol.contract import ErrorType
@@ -30,7 +30,7 @@ async def verify_replay(
     Returns:
         None when the replay is there, its page is served and `/replay` shows a first frame; otherwise what is wrong.
     """
-    if not workspace.replay.is_file():
+    if not is_role_file(workspace.replay):
         return ErrorType.REPLAY_MISSING, "the game ended without a replay"
     supervisor = await house.start_supervisor("replay", restart=Restart.TEMPORARY)
     referee = await supervisor.start_actor(
@@ -40,6 +40,7 @@ async def verify_replay(
             restart=Restart.TEMPORARY,
         )
     )
+    workspace.free(workspace.replay_check)
     workspace.replay_check.mkdir()
     launch = launches.replay_launch(spec, workspace, site)
     try:

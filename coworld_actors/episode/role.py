@@ -91,6 +91,7 @@ class Role(Actor[M], Generic[M]):
 
     async def _wait_patiently(self, process: Handle) -> bool:
         """Wait until the process has ended or the patience is used up; True for the latter."""
+        used_up = False
         async with trio.open_nursery() as nursery:
 
             async def leave() -> None:
@@ -100,8 +101,7 @@ class Role(Actor[M], Generic[M]):
             nursery.start_soon(leave)
             used_up = await self.patience()
             nursery.cancel_scope.cancel()
-            return used_up
-        return False
+        return used_up
 
     async def discard(self) -> None:
         """End a process whose start is being given up; restores the rule that a failed start leaves nothing behind."""

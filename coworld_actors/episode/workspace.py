@@ -7,6 +7,7 @@ links, only as regular files, and never without a limit.
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import msgspec
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 
-__all__ = ["FileRefused", "Workspace", "read_role_file", "write_atomically"]
+__all__ = ["FileRefused", "Workspace", "is_role_file", "read_role_file", "write_atomically"]
 
 RESULTS_LIMIT = 64 * 1024 * 1024
 """Bytes of `results.json` that are read; the later public version of the contract has the same limit where it is hosted."""
@@ -52,13 +53,22 @@ def read_role_file(path: Path, limit: int) -> bytes | None:
     return data
 
 
+def is_role_file(path: Path) -> bool:
+    """Whether a role left a regular file there; a link to one is none."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that nobody ever sees half of it.
 
     Raises:
         PreconditionMissing: the directory cannot be written or the disk is full; the partial file is gone.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    # A name that no role can have taken.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         # O_EXCL and O_NOFOLLOW: a role may write in this directory and must not be able to redirect us.
         fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -98,6 +108,7 @@ class Workspace:
         self.replay_check = root / "replay-check"
         self.reports = root / "reports"
         self.grades = root / "grades"
+        self.support = root / "support"
 
     @classmethod
     def create(cls, root: Path, slots: int) -> Workspace:
@@ -136,6 +147,30 @@ class Workspace:
     def player_artifact(self, slot: int) -> Path:
         """Where one player's artifact ends up."""
         return self.root / contract.player_artifact_name(slot)
+
+    def support_directory(self, name: str) -> Path:
+        """The directory that belongs to one reporter or grader alone while it works."""
+        return self.support / name
+
+    def free(self, *paths: Path) -> None:
+        """Make sure that nothing is at these paths; what a role left there is set aside and keeps its name with an ending.
+
+        A role may write in this directory: whatever it put under a name of ours must neither stop us nor lead us elsewhere.
+
+        Raises:
+            PreconditionMissing: it cannot be moved.
+        """
+        for path in paths:
+            if os.path.lexists(path):
+                try:
+                    path.rename(path.with_name(f"{path.name}.not-ours-{secrets.token_hex(4)}"))
+                except OSError as error:
+                    raise PreconditionMissing(
+                        f"{path.name}, which a role left in the run's directory, cannot be moved out of the way: "
+                        f"{error.strerror}",
+                        todo="name a writable directory with --output",
+                        where=str(self.root),
+                    ) from error
 
     def write_config(self, game_config: Mapping[str, Any], tokens: tuple[str, ...]) -> None:
         """Write the game's configuration with the tokens of its seats; only its owner may read it."""

@@ -21,7 +21,11 @@ ENTRY_LIMIT = 2 * 1024 * 1024 * 1024
 
 
 def build_bundle(workspace: Workspace, episode: str) -> BundleManifest:
-    """Write `bundle.zip` of a good episode; what is absent is left out without an error."""
+    """Write `bundle.zip` of a good episode; what is absent is left out without an error.
+
+    Raises:
+        OSError: it cannot be written; the partial file is gone.
+    """
     files: dict[BundleToken, str | dict[str, str]] = {}
     entries: list[tuple[str, bytes]] = []
 
@@ -51,9 +55,14 @@ def build_bundle(workspace: Workspace, episode: str) -> BundleManifest:
     if artifacts:
         files["player_artifact"] = artifacts
     manifest = BundleManifest(ereq_id=episode, status="success", include=tuple(files), files=files)
-    with zipfile.ZipFile(workspace.bundle, "x", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in [(BUNDLE_MANIFEST, msgspec.json.encode(manifest)), *entries]:
-            archive.writestr(zipfile.ZipInfo(name, ENTRY_TIME), data, zipfile.ZIP_DEFLATED)
+    workspace.free(workspace.bundle)
+    try:
+        with zipfile.ZipFile(workspace.bundle, "x", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in [(BUNDLE_MANIFEST, msgspec.json.encode(manifest)), *entries]:
+                archive.writestr(zipfile.ZipInfo(name, ENTRY_TIME), data, zipfile.ZIP_DEFLATED)
+    except OSError:
+        workspace.bundle.unlink(missing_ok=True)
+        raise
     return manifest
 
 

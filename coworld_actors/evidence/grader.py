@@ -52,11 +52,12 @@ async def run_grader(
     house: SupervisorRef, site: Site, spec: EpisodeSpec, workspace: Workspace, entry: RoleEntry
 ) -> SupportReport:
     """Run one grader on the bundle; what passes lands in `grades/ID.json`."""
-    directory = workspace.grades / entry.id
-    directory.mkdir(parents=True)
+    name = f"{Role.GRADER}-{entry.id}"
+    directory = workspace.support_directory(name)
+    directory.mkdir()
     written = directory / GRADE_FILE
     launch = Launch(
-        name=f"grader-{entry.id}",
+        name=name,
         role=Role.GRADER,
         image=entry.runnable().image,
         run=tuple(entry.run),
@@ -67,7 +68,7 @@ async def run_grader(
         },
         reads=(workspace.bundle,),
         writes=(directory,),
-        stdout=workspace.logs / f"grader-{entry.id}.log",
+        stdout=workspace.logs / f"{name}.log",
     )
     end = await run_once(house, site, launch, spec.limits.support)
 
@@ -85,7 +86,6 @@ async def run_grader(
         return failed(str(error))
     target = workspace.grades / f"{entry.id}.json"
     write_atomically(target, data)
-    written.unlink()
     return SupportReport(
         role=launch.role, id=entry.id, ok=True, output=str(target.relative_to(workspace.root)), score=score
     )

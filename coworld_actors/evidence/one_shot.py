@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from coworld_actors.actors import AskTimeout, ChildSpec, Deferred, Request, Restart, SupervisorRef
+from coworld_actors.actors import ActorError, AskTimeout, ChildSpec, Deferred, Request, Restart, SupervisorRef
 from coworld_actors.episode.role import STOP_GRACE, Role, last_line
 from coworld_drivers.driver import ExitStatus, Handle, Launch, Site
-from coworld_drivers.driver import StartFailed as LaunchFailed
+from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["OneShotEnd", "run_once"]
 
@@ -40,7 +40,7 @@ class _OneShot(Role[_End]):
         self._waiting = self.context.defer()
         try:
             await self.start()
-        except LaunchFailed as error:
+        except PreconditionMissing as error:
             self._waiting.reply(OneShotEnd(ok=False, evidence="; ".join(error.lines())))
             self.context.stop()
             return
@@ -55,7 +55,7 @@ class _OneShot(Role[_End]):
 
 
 async def run_once(house: SupervisorRef, site: Site, launch: Launch, limit: float) -> OneShotEnd:
-    """Run a role to its end, at most `limit` seconds; after that it is stopped."""
+    """Run a role to its end, at most `limit` seconds; after that it is stopped. Whatever goes wrong is in the returned end."""
     role = await house.start_actor(
         ChildSpec(
             name=launch.name,
@@ -69,3 +69,5 @@ async def run_once(house: SupervisorRef, site: Site, launch: Launch, limit: floa
     except AskTimeout:
         await role.stop()
         return OneShotEnd(ok=False, evidence=f"still running after {limit:g} s")
+    except ActorError as error:
+        return OneShotEnd(ok=False, evidence="; ".join(error.lines()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import trio
 from coworld_actors.actors import SupervisorRef
 from coworld_actors.episode.record import SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
-from coworld_actors.episode.workspace import FileRefused, Workspace, read_role_file
+from coworld_actors.episode.workspace import FileRefused, Workspace, is_role_file, read_role_file
 from coworld_actors.evidence.one_shot import run_once
 from coworld_actors.evidence.report_rules import MAX_UNPACKED, Report, check_report
 from coworld_drivers.driver import Launch, Site
@@ -31,7 +32,7 @@ def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, rep
     """What a reporter is asked to do, with every input under the URI by which it can really be read."""
 
     def artifact(path: Path, media_type: str) -> Artifact | None:
-        return Artifact(uri=site.uri(path), media_type=media_type) if path.is_file() else None
+        return Artifact(uri=site.uri(path), media_type=media_type) if is_role_file(path) else None
 
     def by_slot(paths: dict[str, Path], media_type: str) -> dict[str, Artifact]:
         found = {key: artifact(path, media_type) for key, path in paths.items()}
@@ -62,19 +63,20 @@ async def run_reporter(
     house: SupervisorRef, site: Site, spec: EpisodeSpec, workspace: Workspace, entry: RoleEntry, bundle: BundleManifest
 ) -> SupportReport:
     """Run one reporter, check its report by the contract's rules and unpack what passes."""
-    directory = workspace.reports / entry.id
-    directory.mkdir(parents=True)
+    name = f"{contract.Role.REPORTER}-{entry.id}"
+    directory = workspace.support_directory(name)
+    directory.mkdir()
     target = directory / contract.FILE_REPORT
     request = report_request(workspace, site, bundle, target)
     launch = Launch(
-        name=f"reporter-{entry.id}",
+        name=name,
         role=contract.Role.REPORTER,
         image=entry.runnable().image,
         run=tuple(entry.run),
         env={**entry.env, contract.ENV_REPORT_REQUEST: msgspec.json.encode(request).decode()},
         reads=(workspace.root,),
         writes=(directory,),
-        stdout=workspace.logs / f"reporter-{entry.id}.log",
+        stdout=workspace.logs / f"{name}.log",
     )
     end = await run_once(house, site, launch, spec.limits.support)
 
@@ -92,25 +94,44 @@ async def run_reporter(
     report = await trio.to_thread.run_sync(check_report, data)
     if report.problems:
         return failed("; ".join(report.problems))
-    await trio.to_thread.run_sync(_unpack, data, report, directory)
+    place = workspace.reports / entry.id
+    try:
+        await trio.to_thread.run_sync(_unpack, data, report, place)
+    except _NotUnpacked as error:
+        return failed(f"the report cannot be unpacked: {error}")
     render = report.manifest.render if report.manifest else None
     return SupportReport(
         role=launch.role,
         id=entry.id,
         ok=True,
-        output=str(target.relative_to(workspace.root)),
-        render=str((directory / render).relative_to(workspace.root)) if render else "",
+        output=str((place / contract.FILE_REPORT).relative_to(workspace.root)),
+        render=str((place / render).relative_to(workspace.root)) if render else "",
     )
 
 
-def _unpack(data: bytes, report: Report, directory: Path) -> None:
-    """Write every entry beside the zip; `check_report` has seen to it that none leads out of the directory."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in report.entries:
-            target = directory / name
-            if name == contract.FILE_REPORT:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # "x": a role that left a link of that name here must not make us follow it.
-            with target.open("xb") as file:
-                file.write(archive.read(name))
+class _NotUnpacked(Exception):
+    """A report that passed the rules and still cannot be laid out as files."""
+
+
+def _unpack(data: bytes, report: Report, place: Path) -> None:
+    """Lay the zip and every entry of it into a directory that no role has ever written in; all of it or nothing.
+
+    `check_report` has seen to it that no entry leads out of the directory.
+
+    Raises:
+        _NotUnpacked: an entry is damaged, two entries need the same place, a name is too long, or the disk is full.
+    """
+    try:
+        place.mkdir()
+        (place / contract.FILE_REPORT).write_bytes(data)
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in report.entries:
+                if name != contract.FILE_REPORT:
+                    target = place / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with target.open("xb") as file:
+                        file.write(archive.read(name))
+    except Exception as error:
+        shutil.rmtree(place, ignore_errors=True)
+        # Every decompressor has an exception of its own.
+        raise _NotUnpacked(error.strerror if isinstance(error, OSError) else error) from error

@@ -14,7 +14,9 @@ from coworld_actors.evidence.bundle import build_bundle
 from coworld_actors.evidence.grader import run_grader
 from coworld_actors.evidence.reporter import run_reporter
 from coworld_drivers.driver import Site
+from coworld_protocol.contract import Role
 from coworld_protocol.manifest import RoleEntry
+from coworld_protocol.messages.bundle import BundleManifest
 
 __all__ = ["run_support"]
 
@@ -26,7 +28,7 @@ async def run_support(
     workspace: Workspace,
     done: Callable[[SupportReport], None],
 ) -> None:
-    """Run every reporter and grader of the manifest that runs here.
+    """Run every reporter and grader of the manifest that runs here; what goes wrong is in their reports.
 
     Args:
         house: the episode's supervisor.
@@ -35,8 +37,15 @@ async def run_support(
         workspace: its files.
         done: called with each one's report as it comes in.
     """
-    bundle = await trio.to_thread.run_sync(build_bundle, workspace, spec.id)
     manifest = spec.plan.manifest
+    try:
+        bundle = await trio.to_thread.run_sync(_prepare, workspace, spec.id)
+    except OSError as error:
+        for role, entries in ((Role.REPORTER, manifest.reporter), (Role.GRADER, manifest.grader)):
+            for entry in entries:
+                message = f"it was not run: the episode's bundle cannot be written: {error.strerror}"
+                done(SupportReport(role=role, id=entry.id, ok=False, message=message))
+        return
     async with trio.open_nursery() as nursery:
         for entry in manifest.reporter:
 
@@ -50,3 +59,16 @@ async def run_support(
                 done(await run_grader(house, site, spec, workspace, entry))
 
             nursery.start_soon(grade)
+
+
+def _prepare(workspace: Workspace, episode: str) -> BundleManifest:
+    """The bundle, and the directories that reporters and graders work in and that their outputs land in.
+
+    Raises:
+        OSError: the run's directory cannot be written.
+    """
+    places = (workspace.support, workspace.reports, workspace.grades)
+    workspace.free(*places)
+    for place in places:
+        place.mkdir()
+    return build_bundle(workspace, episode)

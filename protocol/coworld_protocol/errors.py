@@ -75,7 +75,9 @@ class ManifestRefused(Refused):
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__(f"{source} is refused: {count}", todo="correct the values named above and run the command again")
+        super().__init__(
+            f"{source} is refused: {count}", todo="correct the values named above and run the command again"
+        )
         self.source = source
         self.problems = tuple(problems)
 

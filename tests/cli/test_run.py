@@ -182,7 +182,7 @@ def test_a_signal_ends_the_run_in_order(tmp_path: Path, number: signal.Signals, 
     wait_for(tmp_path / "out/logs/policy_agent_1.log", "connected")
     roles = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
     assert json.loads((tmp_path / "out/episode.json").read_text())["verdict"]["reason"] == "cancelled"
     assert "Traceback" not in err

@@ -123,7 +123,9 @@ async def test_results_of_a_game_that_hangs_after_them_are_named_in_the_verdict(
 async def test_a_bad_player_spoils_its_seat_and_not_the_episode(play, behaviour: str, end: SeatEnd, words: str) -> None:
     """The game goes on without it, the results count, and its seat says what happened, with evidence."""
     limits = Limits(timeout=60, startup=30, player_grace=1.5)
-    record = await play(players=("plays", behaviour), limits=limits, config={"player_connect_timeout_seconds": 2, "ticks": 60})
+    record = await play(
+        players=("plays", behaviour), limits=limits, config={"player_connect_timeout_seconds": 2, "ticks": 60}
+    )
     assert record.verdict.good, record.verdict
     assert record.seats[0].end is SeatEnd.FINISHED
     bad = record.seats[1]

@@ -71,7 +71,10 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
     verdict = ruling(facts())
     assert verdict == Verdict(good=True, reason=EndReason.COMPLETED)
     reports = seat_reports(facts(), SEATS, ResultsCheck(scores=(1.0, 2.0)))
-    assert [(r.end, r.score, r.fault) for r in reports] == [(SeatEnd.FINISHED, 1.0, False), (SeatEnd.FINISHED, 2.0, False)]
+    assert [(r.end, r.score, r.fault) for r in reports] == [
+        (SeatEnd.FINISHED, 1.0, False),
+        (SeatEnd.FINISHED, 2.0, False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,9 @@ def test_a_good_episode_with_bad_seats_stays_good_and_names_them_all() -> None:
 def test_the_crash_of_the_game_comes_before_the_probe_that_it_broke() -> None:
     """A dying game fails its probes; the exit is the reason."""
     violation = Violation(at=2, kind=ViolationKind.CLIENT_PAGE, message="refused")
-    assert ruling(facts(violation=violation, game_ended=GameEnded(at=2, status=KILLED))).reason is EndReason.GAME_CRASHED
+    assert (
+        ruling(facts(violation=violation, game_ended=GameEnded(at=2, status=KILLED))).reason is EndReason.GAME_CRASHED
+    )
 
 
 status = st.sampled_from([CLEAN, FAILED, KILLED, STOPPED, OOM, LOST])
@@ -232,7 +237,8 @@ status = st.sampled_from([CLEAN, FAILED, KILLED, STOPPED, OOM, LOST])
     violation=st.none()
     | st.builds(Violation, at=st.just(1.0), kind=st.sampled_from(ViolationKind), message=st.just("m")),
     fault=st.none() | st.just(InfrastructureFault(at=1.0, message="m")),
-    aborted=st.none() | st.builds(Aborted, at=st.just(1.0), deadline=st.booleans(), silence=st.sampled_from([1.0, math.inf])),
+    aborted=st.none()
+    | st.builds(Aborted, at=st.just(1.0), deadline=st.booleans(), silence=st.sampled_from([1.0, math.inf])),
     seats=st.dictionaries(
         st.sampled_from([0, 1]),
         st.builds(SeatEnded, at=st.floats(0, 20), slot=st.just(0), status=st.none() | status, overstayed=st.booleans()),
@@ -249,9 +255,7 @@ def test_whatever_was_found_there_is_exactly_one_reason(
     error: ErrorType | None,
 ) -> None:
     """No combination of facts is without a verdict; a good one has no error and no cause for one."""
-    found = facts(
-        start_failed=start, game_ended=game, violation=violation, fault=fault, aborted=aborted, seats=seats
-    )
+    found = facts(start_failed=start, game_ended=game, violation=violation, fault=fault, aborted=aborted, seats=seats)
     verdict = ruling(found, ResultsCheck(error=error))
     assert verdict.good == (verdict.error_type is None) == (verdict.reason is EndReason.COMPLETED)
     if any((start, violation, fault, aborted, error)):

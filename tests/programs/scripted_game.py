@@ -4,6 +4,7 @@ Uses a public websocket library and nothing of ours. Its rules: every tick each 
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -23,7 +24,9 @@ def path_of(variable: str) -> Path:
 
 REPLAY_MODE = "COGAME_LOAD_REPLAY_URI" in os.environ
 CONFIG = {} if REPLAY_MODE else json.loads(path_of("COGAME_CONFIG_URI").read_text())
-BEHAVIOUR = json.loads(path_of("COGAME_LOAD_REPLAY_URI").read_text())["behaviour"] if REPLAY_MODE else CONFIG["behaviour"]
+BEHAVIOUR = (
+    json.loads(path_of("COGAME_LOAD_REPLAY_URI").read_text())["behaviour"] if REPLAY_MODE else CONFIG["behaviour"]
+)
 TOKENS = CONFIG.get("tokens", [])
 SCORES = [0.0] * len(TOKENS)
 SEATS: dict[int, object] = {}
@@ -33,7 +36,9 @@ TICK = 0
 
 def page(status: HTTPStatus, text: str = "page") -> Response:
     body = text.encode()
-    return Response(status, status.phrase, Headers([("Content-Length", str(len(body))), ("Content-Type", "text/html")]), body)
+    return Response(
+        status, status.phrase, Headers([("Content-Length", str(len(body))), ("Content-Type", "text/html")]), body
+    )
 
 
 def answer(connection, request):
@@ -170,10 +175,8 @@ async def main() -> int:
             path_of("COGAME_SAVE_REPLAY_URI").write_text(json.dumps({"behaviour": BEHAVIOUR}))
         write_results()
         for socket in list(SEATS.values()):
-            try:
+            with contextlib.suppress(Exception):
                 await socket.send(json.dumps({"final": True}))
-            except Exception:  # noqa: S110
-                pass
         OVER.set()
         if BEHAVIOUR in {"hangs_after_results", "endless"}:
             await asyncio.sleep(600)

@@ -39,7 +39,11 @@ else:
     with zipfile.ZipFile(path_of(os.environ["COGAME_EPISODE_BUNDLE_URI"])) as bundle:
         manifest = json.loads(bundle.read("manifest.json"))
         scores = json.loads(bundle.read(manifest["files"]["results"]))["scores"]
-    grades = {"works": {"grader_id": "scripted", "score": sum(scores)}, "boolean": {"score": True}, "text": {"score": "9"}}
+    grades = {
+        "works": {"grader_id": "scripted", "score": sum(scores)},
+        "boolean": {"score": True},
+        "text": {"score": "9"},
+    }
     text = {"nan": '{"score": NaN}', "prose": "a fine game", "two": '{"score": 1}{"score": 2}'}
     if BEHAVIOUR != "writes_nothing":
         path_of(os.environ["COGAME_GRADE_URI"]).write_text(text.get(BEHAVIOUR) or json.dumps(grades[BEHAVIOUR]))

@@ -30,7 +30,10 @@ def test_every_kind_has_its_exit_code(kind: type[CoworldError], code: int) -> No
 
 def test_a_refused_manifest_lists_every_problem() -> None:
     """Each problem is a line with path, found and allowed; the headline counts them."""
-    problems = [Problem(path="$.game", found="null", allowed="an object"), Problem(path="$.player", found="0", allowed="1")]
+    problems = [
+        Problem(path="$.game", found="null", allowed="an object"),
+        Problem(path="$.player", found="0", allowed="1"),
+    ]
     error = ManifestRefused("m.json", problems)
     assert error.exit_code == 2
     assert error.what == "m.json is refused: 2 problems"

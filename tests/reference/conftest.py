@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-__all__ = ["ARENA_IMAGE", "Reference", "arena", "reference"]
+__all__ = ["Reference", "arena", "reference"]
 
 VERSION = "0.1.26"
 REQUIREMENTS = (f"coworld[examples]=={VERSION}", "fastapi==0.115.5", "uvicorn[standard]==0.34.2", "websockets==15.0.1")
@@ -61,7 +61,7 @@ def reference() -> Reference:
 def _alone(venv: Path) -> Iterator[None]:
     """Let one run at a time look and build; the kernel gives the lock back when a run dies."""
     venv.parent.mkdir(parents=True, exist_ok=True)
-    with venv.with_suffix(".lock").open("w") as lock:
+    with venv.with_name(f"{venv.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -16,7 +16,6 @@ import pytest
 pytestmark = pytest.mark.reference
 
 COMMAND = [sys.executable, "-m", "coworld_actors", "run"]
-IMAGE = "coworld-paintarena:0.1.26"
 PAINTER = "sweep-painter"
 SUMMARIZER = "paint-arena-summarizer"
 PARQUET = "paint-arena-parquet-stats-reporter"
@@ -75,9 +74,14 @@ def run(*arguments: str | Path, cwd: Path, code: int = 0) -> dict[str, Any]:
     return episode
 
 
+def image_of(manifest: Path) -> str:
+    """The one image behind the game, its players and its reporters."""
+    return str(json.loads(manifest.read_text())["game"]["runnable"]["image"])
+
+
 def map_images(manifest: Path, python: Path, **players: str) -> None:
     """Write `coworld_local.toml`: the arena's image, and an image `NAME:1` for every program of a player of ours."""
-    lines = [f"[images.{json.dumps(IMAGE)}]", 'root = "."', f"python = {json.dumps(str(python))}"]
+    lines = [f"[images.{json.dumps(image_of(manifest))}]", 'root = "."', f"python = {json.dumps(str(python))}"]
     for name, program in players.items():
         (manifest.parent / f"{name}.py").write_text(program)
         lines += [f'[images."{name}:1"]', 'root = "."', f"python = {json.dumps(str(python))}"]
@@ -142,7 +146,9 @@ def test_the_game_its_players_and_its_reporters_play_a_whole_episode(
 
 def test_the_default_variant_plays_at_its_own_length(arena: Path, reference: Any, tmp_path: Path) -> None:
     """Mapped by `--image` to a virtual environment, nothing set: a hundred ticks, and both painters have painted."""
-    episode = run(arena, PAINTER, "--variant", "default", "--image", f"{IMAGE}={reference.venv}", cwd=tmp_path)
+    episode = run(
+        arena, PAINTER, "--variant", "default", "--image", f"{image_of(arena)}={reference.venv}", cwd=tmp_path
+    )
     check_whole_episode(episode, reference.python, 100)
     assert episode["variant"] == "default"
     assert all(seat["score"] > 1 for seat in episode["seats"])
