@@ -16,7 +16,8 @@ MIRRORS = {
 }
 
 PLAYED_ELSEWHERE = {
-    "coworld_actors/episode/findings.py": "tests/episode/test_verdict.py",
+    "coworld_actors/episode/findings.py": "tests/episode/test_judge.py",
+    "coworld_actors/episode/verdict.py": "tests/episode/test_judge.py",
     "coworld_actors/episode/events.py": "tests/episode/test_record.py",
     "coworld_actors/episode/spec.py": "tests/episode/test_launches.py",
     "coworld_actors/episode/player.py": "tests/episode/test_conductor.py",

@@ -17,8 +17,6 @@
 `Undelivered` is the caller's to act on: the message had no effect. After `AskFailed` it may have had one.
 """
 
-# ruff: noqa: N818 - an error is named after what happened
-
 from __future__ import annotations
 
 from collections.abc import Iterator

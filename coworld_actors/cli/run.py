@@ -112,7 +112,7 @@ def run(
       coworld-actors run coworld_manifest.json
       coworld-actors run coworld_manifest.json greedy random --variant duel --set max_ticks=50
       coworld-actors run coworld_manifest.json my-bot --image my-bot=./bot --run python --run bot.py
-    """
+    """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
     del driver
     from coworld_actors.cli.play import Options, play
     from coworld_actors.cli.screen import Detail, show_document

@@ -14,7 +14,7 @@ The tree, outermost first; starts go down the page, stops go up:
       reporter-ID ...     one-shot roles on what the episode left
 
 The conductor is the only one that knows the order of things. It decides nothing about the outcome: facts go to the referee,
-`verdict.judge` turns them into the verdict.
+`judge.judge` turns them into the verdict.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from coworld_actors.episode.events import EpisodeEnded, EpisodeStarted, Phase, P
 from coworld_actors.episode.findings import Aborted, InfrastructureFault, Violation, ViolationKind
 from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
 from coworld_actors.episode.interrupt import Interrupt
+from coworld_actors.episode.judge import judge, seat_reports
 from coworld_actors.episode.player import Player
 from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.record import EpisodeRecord, Recorder, SupportReport, write_record
@@ -53,7 +54,7 @@ from coworld_actors.episode.results import check_results, written_at
 from coworld_actors.episode.role import STOP_GRACE
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.usher import Usher
-from coworld_actors.episode.verdict import SeatReport, Verdict, judge, seat_reports
+from coworld_actors.episode.verdict import SeatReport, Verdict
 from coworld_actors.episode.viewer import FirstFrame, Silence, Viewer
 from coworld_actors.episode.workspace import Workspace
 from coworld_actors.evidence.support import run_support

@@ -11,7 +11,10 @@ from coworld_actors.actors import Request
 from coworld_drivers.driver import ExitStatus
 
 __all__ = [
+    "ABSENCE",
+    "ABSENT_LOOKS",
     "Aborted",
+    "Facts",
     "Finding",
     "GameEnded",
     "GameStarted",
@@ -26,6 +29,14 @@ __all__ = [
     "Violation",
     "ViolationKind",
 ]
+
+
+ABSENCE = 2.0
+"""Seconds for which a player must have been looked for before we say that it never connected: in a game of a second it may
+have come and gone between two looks."""
+
+ABSENT_LOOKS = 4
+"""How many looks that takes at least: on a busy machine they are far apart."""
 
 
 class StartFault(enum.StrEnum):
@@ -144,3 +155,48 @@ class MayStay(Request[bool], frozen=True):
 
     True: the game had ended by itself and the grace that all players share is used up. False: there is no grace.
     """
+
+
+class Facts(msgspec.Struct, kw_only=True):
+    """All findings of one episode, as the referee keeps them.
+
+    Attributes:
+        slots: number of seats.
+        healthy: the game has answered its health check.
+        start_failed: why it never did.
+        game_ended: its end.
+        violation: the first clause that it broke.
+        fault: the first fault of the machine or of ours.
+        aborted: who called the episode off.
+        started: when each seat's player was started.
+        connected: seats that were seen connected.
+        looked_at: when somebody last looked at who is connected; None where that cannot be seen.
+        misses: how many looks found each seat's player running and not connected.
+        seats: how each player ended.
+        results_at: when `results.json` was written, on the clock of the findings.
+    """
+
+    slots: int
+    healthy: bool = False
+    start_failed: StartFailed | None = None
+    game_ended: GameEnded | None = None
+    violation: Violation | None = None
+    fault: InfrastructureFault | None = None
+    aborted: Aborted | None = None
+    started: dict[int, float] = msgspec.field(default_factory=dict)
+    connected: set[int] = msgspec.field(default_factory=set)
+    looked_at: float | None = None
+    misses: dict[int, int] = msgspec.field(default_factory=dict)
+    seats: dict[int, SeatEnded] = msgspec.field(default_factory=dict)
+    results_at: float | None = None
+
+    def was_absent(self, slot: int) -> bool:
+        """Whether the seat's player was looked for often and long enough, and never found connected."""
+        if self.looked_at is None or slot in self.connected or self.misses.get(slot, 0) < ABSENT_LOOKS:
+            return False
+        return self.looked_at - self.started[slot] >= ABSENCE
+
+    def over_at(self) -> float:
+        """When the game was over for its players: results are written before players are told, and the exit comes last."""
+        ends = [self.results_at, self.game_ended.at if self.game_ended else None]
+        return min((end for end in ends if end is not None), default=math.inf)

@@ -12,10 +12,10 @@ from coworld_actors.episode import probes
 from coworld_actors.episode.events import GameRestarted
 from coworld_actors.episode.findings import GameEnded, GameStarted, InfrastructureFault, StartFailed, StartFault
 from coworld_actors.episode.referee import RefereeMessage
-from coworld_actors.episode.role import Role, address_of, last_line
+from coworld_actors.episode.role import Role, address_of, is_machine_fault, last_line
 from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
-from coworld_drivers.driver import StartFailed as LaunchFailed
 from coworld_protocol import contract
+from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["Game", "GameNotServing", "Reached", "Served"]
 
@@ -83,16 +83,17 @@ class Game(Role[Reached | Served]):
         for attempt in range(1, PORT_ATTEMPTS + 1):
             try:
                 handle = await self.start()
-            except LaunchFailed as error:
-                await self._give_up(StartFault.NOT_LAUNCHED, detail="; ".join(error.lines()))
+            except PreconditionMissing as error:
+                sentence = "; ".join(error.lines())
+                if is_machine_fault(error, self.launch):
+                    await self._blame_machine(sentence)
+                await self._give_up(StartFault.NOT_LAUNCHED, detail=sentence)
             if await self._healthy(handle):
                 return
             port = address_of(handle).port
             await self.discard()
             self.context.publish(GameRestarted(port=port, attempt=attempt))
-        message = f"the game's port was taken by somebody else {PORT_ATTEMPTS} times in a row"
-        await self._referee.tell(InfrastructureFault(at=trio.current_time(), message=message))
-        raise GameNotServing(message)
+        await self._blame_machine(f"the game's port was taken by somebody else {PORT_ATTEMPTS} times in a row")
 
     async def _healthy(self, handle: Handle) -> bool:
         """Wait until the game is healthy; False when somebody else has its port."""
@@ -106,12 +107,18 @@ class Game(Role[Reached | Served]):
             self._last_answer = await probes.ask_health(self._client, address)
             if not self._last_answer:
                 return await handle.owns_address()
+            if self._last_answer != probes.NOBODY_LISTENS and await handle.port_taken():
+                return False
             with trio.move_on_after(contract.HEALTH_POLL):
                 await handle.wait()
 
     async def _give_up(self, fault: StartFault, status: ExitStatus | None = None, detail: str = "") -> NoReturn:
         await self._referee.tell(StartFailed(at=trio.current_time(), fault=fault, status=status, detail=detail))
         raise GameNotServing(fault)
+
+    async def _blame_machine(self, message: str) -> NoReturn:
+        await self._referee.tell(InfrastructureFault(at=trio.current_time(), message=message))
+        raise GameNotServing(message)
 
     async def handle(self, message: Reached | Served) -> Address:
         """Answer with an address."""

@@ -9,9 +9,9 @@ import trio
 from coworld_actors.actors import ActorRef
 from coworld_actors.episode.findings import InfrastructureFault, MayStay, SeatEnded, SeatStarted
 from coworld_actors.episode.referee import RefereeMessage
-from coworld_actors.episode.role import Role, last_line
+from coworld_actors.episode.role import Role, is_machine_fault, last_line
 from coworld_drivers.driver import ExitStatus, Handle, Launch, Site
-from coworld_drivers.driver import StartFailed as LaunchFailed
+from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["Player"]
 
@@ -35,9 +35,12 @@ class Player(Role[None]):
         """Start the process. One that cannot be started is a fact about its seat, not the end of the episode."""
         try:
             await self.start()
-        except LaunchFailed as error:
+        except PreconditionMissing as error:
+            now, sentence = trio.current_time(), "; ".join(error.lines())
             await self._referee.tell(
-                SeatEnded(at=trio.current_time(), slot=self._slot, status=None, tail="; ".join(error.lines()))
+                InfrastructureFault(at=now, message=sentence)
+                if is_machine_fault(error, self.launch)
+                else SeatEnded(at=now, slot=self._slot, status=None, tail=sentence)
             )
             self.context.stop()
             return

@@ -145,7 +145,9 @@ class ProbeSocket:
 
 
 @asynccontextmanager
-async def open_probe_socket(address: Address, target: str, *, timeout: float, limit: int) -> AsyncGenerator[ProbeSocket]:
+async def open_probe_socket(
+    address: Address, target: str, *, timeout: float, limit: int
+) -> AsyncGenerator[ProbeSocket]:
     """A connected websocket; the TCP connection is closed in every case.
 
     Args:

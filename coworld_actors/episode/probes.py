@@ -26,6 +26,7 @@ from coworld_drivers.driver import Address
 from coworld_protocol import contract
 
 __all__ = [
+    "NOBODY_LISTENS",
     "ContractBroken",
     "ask_health",
     "check_bad_token",
@@ -38,6 +39,10 @@ __all__ = [
 
 VIEWER_MESSAGE_LIMIT = 64 * 1024 * 1024
 """Bytes of one `/global` message; the contract's later version sets no limit, our memory does."""
+
+
+NOBODY_LISTENS = "nobody listens on its port"
+"""The answer of a game that is not there yet."""
 
 
 class ContractBroken(Exception):
@@ -72,6 +77,8 @@ async def ask_health(client: httpx.AsyncClient, address: Address) -> str:
                 return "" if answer.status_code == 200 else f"HTTP status {answer.status_code}"
     except trio.TooSlowError:
         return f"no answer within {contract.HEALTH_TIMEOUT:g} s"
+    except httpx.ConnectError:
+        return NOBODY_LISTENS
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _words(error)
 

@@ -168,7 +168,7 @@ class Recorder:
         ends = [at for _, at in self._phases[1:]] + [now]
         return tuple(
             PhaseTiming(phase=phase, start=round(at - begin, 6), seconds=round(end - at, 6))
-            for (phase, at), end in zip(self._phases, ends, strict=True)
+            for (phase, at), end in zip(self._phases, ends, strict=False)
         )
 
     def actors(self) -> tuple[ActorTiming, ...]:

@@ -1,7 +1,7 @@
 """The referee: the actor that every other actor of an episode reports to.
 
 It keeps the facts and answers two questions: how long a player may still take to leave, and what has been found. It judges
-nothing; `verdict.judge` does, once, at the end.
+nothing; `judge.judge` does, once, at the end.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import trio
 from coworld_actors.actors import Actor, Deferred, Request
 from coworld_actors.episode.findings import (
     Aborted,
+    Facts,
     GameEnded,
     GameStarted,
     InfrastructureFault,
@@ -24,7 +25,6 @@ from coworld_actors.episode.findings import (
     StartFailed,
     Violation,
 )
-from coworld_actors.episode.verdict import Facts
 
 __all__ = ["Findings", "Referee", "RefereeMessage"]
 
@@ -83,6 +83,8 @@ class Referee(Actor[RefereeMessage]):
                 # After the game's end nobody is connected, whoever was.
                 if facts.game_ended is None:
                     facts.looked_at = message.at
+                    for slot in facts.started.keys() - facts.connected - facts.seats.keys():
+                        facts.misses[slot] = facts.misses.get(slot, 0) + 1
             case SeatEnded():
                 facts.seats[message.slot] = message
             case InfrastructureFault():

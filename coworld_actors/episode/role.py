@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from typing import Generic, TypeVar
 
 import trio
@@ -9,11 +11,19 @@ import trio
 from coworld_actors.actors import Actor, StopReason
 from coworld_actors.episode.events import RoleEnded, RoleStarted
 from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
+from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["STOP_GRACE", "Role", "address_of", "last_line"]
+__all__ = ["STOP_GRACE", "Role", "address_of", "is_machine_fault", "last_line"]
 
 STOP_GRACE = 5.0
 """Seconds between asking a role to end and killing it."""
+
+SHORTAGES = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO}
+)
+"""What the kernel says when the machine, and not the role, keeps a process from being started."""
+
+URL_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S*")
 
 M = TypeVar("M")
 
@@ -25,9 +35,23 @@ def address_of(handle: Handle) -> Address:
 
 
 def last_line(handle: Handle) -> str:
-    """The last line that a role wrote, printable characters only, at most 200 of them."""
+    """The last line that a role wrote: printable characters only, at most 200 of them, URLs without their query.
+
+    A player may well print the URL that it connects to, and the query of that is its token.
+    """
     lines = [line for line in handle.tail().splitlines() if line.strip()]
-    return "".join(c if c.isprintable() else " " for c in lines[-1])[:200].strip() if lines else ""
+    if not lines:
+        return ""
+    return "".join(c if c.isprintable() else " " for c in URL_QUERY.sub(r"\1", lines[-1]))[:200].strip()
+
+
+def is_machine_fault(error: PreconditionMissing, launch: Launch) -> bool:
+    """Whether a start failed for lack of something of the machine's, or because a log of ours could not be opened."""
+    cause = error.__cause__
+    if not isinstance(cause, OSError):
+        return False
+    logs = [str(path) for path in (launch.stdout, launch.stderr) if path is not None]
+    return cause.errno in SHORTAGES or str(cause.filename) in logs
 
 
 class Role(Actor[M], Generic[M]):
@@ -82,6 +106,7 @@ class Role(Actor[M], Generic[M]):
 
     async def on_stop(self, reason: StopReason) -> None:
         """Let the process use up its patience, then make it end."""
+        del reason
         process = self.process
         if process is None:
             return

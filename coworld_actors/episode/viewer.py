@@ -10,8 +10,8 @@ import trio
 from coworld_actors.actors import Actor, Deferred, Request
 from coworld_actors.episode import probes
 from coworld_actors.episode.findings import ViolationKind
-from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.probe_socket import SocketClosed
+from coworld_actors.episode.probes import ContractBroken
 from coworld_drivers.driver import Address
 from coworld_protocol import contract
 

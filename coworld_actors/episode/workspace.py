@@ -43,10 +43,11 @@ def read_role_file(path: Path, limit: int) -> bytes | None:
         return None
     except OSError as error:
         raise FileRefused(f"{path.name} cannot be read: {error.strerror}", where=str(path)) from error
+    # Looked at before it becomes a file object: that refuses a directory with an error of its own and keeps it open.
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise FileRefused(f"{path.name} is no regular file", where=str(path))
     with os.fdopen(fd, "rb") as file:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise FileRefused(f"{path.name} is no regular file", where=str(path))
         data = file.read(limit + 1)
     if len(data) > limit:
         raise FileRefused(f"{path.name} is larger than {limit} bytes", where=str(path))

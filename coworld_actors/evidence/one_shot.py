@@ -37,6 +37,7 @@ class _OneShot(Role[_End]):
 
     async def handle(self, message: _End) -> Any:
         """Start the process and answer when it has ended."""
+        del message
         self._waiting = self.context.defer()
         try:
             await self.start()
@@ -56,18 +57,17 @@ class _OneShot(Role[_End]):
 
 async def run_once(house: SupervisorRef, site: Site, launch: Launch, limit: float) -> OneShotEnd:
     """Run a role to its end, at most `limit` seconds; after that it is stopped. Whatever goes wrong is in the returned end."""
-    role = await house.start_actor(
-        ChildSpec(
-            name=launch.name,
-            start=lambda: _OneShot(site, launch),
-            restart=Restart.TEMPORARY,
-            shutdown=2 * STOP_GRACE,
-        )
+    spec = ChildSpec(
+        name=launch.name, start=lambda: _OneShot(site, launch), restart=Restart.TEMPORARY, shutdown=2 * STOP_GRACE
     )
     try:
-        return await role.ask(_End(), deadline=limit)
-    except AskTimeout:
-        await role.stop()
-        return OneShotEnd(ok=False, evidence=f"still running after {limit:g} s")
+        role = await house.start_actor(spec)
+        try:
+            end = await role.ask(_End(), deadline=limit)
+        except AskTimeout:
+            end = OneShotEnd(ok=False, evidence=f"still running after {limit:g} s")
+            await role.stop()
+        await role.wait()
     except ActorError as error:
         return OneShotEnd(ok=False, evidence="; ".join(error.lines()))
+    return end

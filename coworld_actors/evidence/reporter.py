@@ -39,6 +39,13 @@ def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, rep
         return {key: item for key, item in found.items() if item is not None}
 
     slots = range(workspace.slots)
+    game_logs = {"stdout": workspace.game_stdout, "stderr": workspace.game_stderr}
+    files = dict(bundle.files)
+    if "game_logs" in files:
+        # The bundle joins both logs, the local request names each (so does the reference): keys here are keys of `artifacts`.
+        files["game_logs"] = {
+            key: str(path.relative_to(workspace.root)) for key, path in game_logs.items() if is_role_file(path)
+        }
     return ReportRequest(
         request_id=f"report-{bundle.ereq_id}",
         report_uri=site.uri(report),
@@ -46,11 +53,11 @@ def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, rep
             EpisodeInput(
                 episode_request_id=bundle.ereq_id,
                 status=bundle.status,
-                manifest=bundle,
+                manifest=msgspec.structs.replace(bundle, files=files),
                 artifacts=Artifacts(
                     results=artifact(workspace.results, "application/json"),
                     replay=artifact(workspace.replay, "application/octet-stream"),
-                    game_logs=by_slot({"stdout": workspace.game_stdout, "stderr": workspace.game_stderr}, "text/plain"),
+                    game_logs=by_slot(game_logs, "text/plain"),
                     player_logs=by_slot({str(s): workspace.player_log(s) for s in slots}, "text/plain"),
                     player_artifact=by_slot({str(s): workspace.player_artifact(s) for s in slots}, "application/zip"),
                 ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -15,6 +15,7 @@ from coworld_actors.evidence.grader import run_grader
 from coworld_actors.evidence.reporter import run_reporter
 from coworld_drivers.driver import Site
 from coworld_protocol.contract import Role
+from coworld_protocol.errors import CoworldError
 from coworld_protocol.manifest import RoleEntry
 from coworld_protocol.messages.bundle import BundleManifest
 
@@ -40,25 +41,30 @@ async def run_support(
     manifest = spec.plan.manifest
     try:
         bundle = await trio.to_thread.run_sync(_prepare, workspace, spec.id)
-    except OSError as error:
+    except (CoworldError, OSError) as error:
         for role, entries in ((Role.REPORTER, manifest.reporter), (Role.GRADER, manifest.grader)):
             for entry in entries:
-                message = f"it was not run: the episode's bundle cannot be written: {error.strerror}"
+                message = f"it was not run: the episode's bundle cannot be written: {error}"
                 done(SupportReport(role=role, id=entry.id, ok=False, message=message))
         return
+
+    async def report(entry: RoleEntry) -> SupportReport:
+        return await run_reporter(house, site, spec, workspace, entry, bundle)
+
+    async def grade(entry: RoleEntry) -> SupportReport:
+        return await run_grader(house, site, spec, workspace, entry)
+
+    async def alone(role: Role, entry: RoleEntry, run: Callable[[RoleEntry], Awaitable[SupportReport]]) -> None:
+        try:
+            done(await run(entry))
+        except (CoworldError, OSError) as error:
+            done(SupportReport(role=role, id=entry.id, ok=False, message=f"it could not be run: {error}"))
+
     async with trio.open_nursery() as nursery:
         for entry in manifest.reporter:
-
-            async def report(entry: RoleEntry = entry) -> None:
-                done(await run_reporter(house, site, spec, workspace, entry, bundle))
-
-            nursery.start_soon(report)
+            nursery.start_soon(alone, Role.REPORTER, entry, report)
         for entry in manifest.grader:
-
-            async def grade(entry: RoleEntry = entry) -> None:
-                done(await run_grader(house, site, spec, workspace, entry))
-
-            nursery.start_soon(grade)
+            nursery.start_soon(alone, Role.GRADER, entry, grade)
 
 
 def _prepare(workspace: Workspace, episode: str) -> BundleManifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import msgspec
@@ -595,7 +596,7 @@ async def test_a_group_that_restarts_does_not_wait_for_a_drain(autojump_clock):
         house = await system.start_supervisor("house", spec)
         a, b = house.child("a"), house.child("b")
         for _ in range(10):
-            b.tell_nowait(Call(lambda: trio.sleep(10)))
+            b.tell_nowait(Call(functools.partial(trio.sleep, 10)))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(b.drain)
             await trio.sleep(5)

@@ -115,7 +115,7 @@ def test_a_failing_reporter_is_named_and_the_run_ends_with_1(tmp_path: Path) -> 
         (["{coworld}", "--image", "nowhere"], 2, "NAME=DIR"),
         (["{coworld}", "--secret-env", "NOT_SET_ANYWHERE"], 2, "NOT_SET_ANYWHERE"),
         (["{coworld}", "--driver", "rocket"], 2, "rocket"),
-        (["{coworld}", "other:1"], 3, "--image other:1=DIR"),
+        (["{coworld}", "other:1"], 3, "--image 'other:1=DIR'"),
         (["{coworld}", "--image", f"{IMAGE}=/no/such/place"], 3, "/no/such/place"),
         (["{coworld}", IMAGE, "--run", "no-such-program"], 3, "no-such-program"),
         ([], 2, "MANIFEST"),
@@ -146,7 +146,7 @@ def test_an_unmapped_image_says_both_ways_to_map_it(tmp_path: Path) -> None:
     done = run(write_coworld(tmp_path / "c", scripted_manifest(), mapped=False), cwd=tmp_path)
     assert done.returncode == 3
     assert "coworld_local.toml" in done.stderr
-    assert f"--image {IMAGE}=DIR" in done.stderr
+    assert f"--image '{IMAGE}=DIR'" in done.stderr
     mapped = run(tmp_path / "c/coworld_manifest.json", "--image", f"{IMAGE}={PROGRAMS}", cwd=tmp_path)
     assert mapped.returncode == 0, mapped.stderr
 
@@ -257,9 +257,7 @@ def test_events_and_verbose_show_what_happened(coworld: Path, tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert [record["seq"] for record in records] == sorted(record["seq"] for record in records)
-    assert {"system_started", "actor_started", "episode_started", "episode_ended"} <= {
-        record["event"]["type"] for record in records
-    }
+    assert {"actor_started", "episode_started", "episode_ended"} <= {record["event"]["type"] for record in records}
     assert "episode_started" in done.stderr
     assert "incarnation=0" in done.stderr
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import urllib.parse
 from http import HTTPStatus
@@ -71,12 +72,12 @@ def answer(connection, request):
     return page(HTTPStatus.NOT_FOUND)
 
 
-async def serve_socket(socket):
-    url = urllib.parse.urlparse(socket.request.path)
+async def serve_socket(connection):
+    url = urllib.parse.urlparse(connection.request.path)
     query = dict(urllib.parse.parse_qsl(url.query))
     if url.path == "/replay":
         if BEHAVIOUR != "silent_replay":
-            await socket.send("{}")
+            await connection.send("{}")
         await asyncio.sleep(60)
     if url.path == "/global":
         if BEHAVIOUR == "silent_global":
@@ -87,24 +88,24 @@ async def serve_socket(socket):
         if BEHAVIOUR == "waits_for_players":
             while len(SEATS) < len(TOKENS):
                 await asyncio.sleep(0.01)
-        await socket.send("" if BEHAVIOUR == "empty_frame" else json.dumps({"tick": TICK}))
+        await connection.send("" if BEHAVIOUR == "empty_frame" else json.dumps({"tick": TICK}))
         last = TICK
         while not OVER.is_set():
             await asyncio.sleep(0.02)
             if last != TICK:
                 last = TICK
-                await socket.send(json.dumps({"tick": TICK}))
+                await connection.send(json.dumps({"tick": TICK}))
         return
     if query.get("token") == "bad":
         if BEHAVIOUR == "greets_bad_token":
-            await socket.send("hello")
+            await connection.send("hello")
         if BEHAVIOUR != "closes_bad_token":
             await asyncio.sleep(30)
         return
     slot = int(query["slot"])
-    SEATS[slot] = socket
+    SEATS[slot] = connection
     try:
-        async for message in socket:
+        async for message in connection:
             SCORES[slot] += float(message)
     finally:
         await OVER.wait()
@@ -116,9 +117,9 @@ async def play() -> None:
     while len(SEATS) < len(TOKENS) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(0.01)
     for TICK in range(1, CONFIG.get("ticks", 5) + 1):
-        for slot, socket in list(SEATS.items()):
+        for slot, seat in list(SEATS.items()):
             try:
-                await socket.send(json.dumps({"tick": TICK, "slot": slot}))
+                await seat.send(json.dumps({"tick": TICK, "slot": slot}))
             except Exception:
                 SEATS.pop(slot)
         await asyncio.sleep(0.05)
@@ -132,6 +133,28 @@ async def play() -> None:
     while BEHAVIOUR == "endless":
         TICK += 1
         await asyncio.sleep(0.02)
+
+
+def write_replay() -> None:
+    target = path_of("COGAME_SAVE_REPLAY_URI")
+    if BEHAVIOUR == "replay_pipe":
+        os.mkfifo(target)
+    elif BEHAVIOUR == "replay_link":
+        elsewhere = target.with_name("elsewhere.bin")
+        elsewhere.write_text(json.dumps({"behaviour": BEHAVIOUR}))
+        target.symlink_to(elsewhere)
+    elif BEHAVIOUR != "no_replay":
+        target.write_text(json.dumps({"behaviour": BEHAVIOUR}))
+
+
+def take_names(directory: Path) -> None:
+    (directory / "elsewhere").mkdir()
+    for name in ("reports", "support", "replay-check"):
+        (directory / name).symlink_to("elsewhere")
+    (directory / "grades").write_text("mine")
+    (directory / "bundle.zip").symlink_to("elsewhere/bundle.zip")
+    (directory / "episode.json").mkdir()
+    (directory / "error_info.json").symlink_to("elsewhere/error_info.json")
 
 
 def write_results() -> None:
@@ -148,15 +171,28 @@ def write_results() -> None:
         target.symlink_to(elsewhere)
     elif BEHAVIOUR == "results_pipe":
         os.mkfifo(target)
+    elif BEHAVIOUR == "results_directory":
+        target.mkdir()
     else:
         target.write_text(json.dumps({"scores": SCORES}))
+
+
+async def until_free(host: str, port: int) -> None:
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind((host, port))
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 async def main() -> int:
     if BEHAVIOUR == "exits_at_once":
         print("no such map", file=sys.stderr)
         return 3
-    if BEHAVIOUR == "hangs_at_start":
+    if BEHAVIOUR == "hangs_at_start" or (BEHAVIOUR == "replay_hangs" and REPLAY_MODE):
         await asyncio.sleep(600)
     if BEHAVIOUR == "ignores_sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -165,18 +201,21 @@ async def main() -> int:
         for _ in range(40 * 1024):
             sys.stdout.write(block)
     host, port = os.environ["COGAME_HOST"], int(os.environ["COGAME_PORT"])
+    if BEHAVIOUR == "waits_for_its_port":
+        await until_free(host, port)
     async with serve(serve_socket, host, port, process_request=answer, ping_interval=None, close_timeout=0.2):
         if REPLAY_MODE:
             if BEHAVIOUR == "replay_crashes":
                 return 4
             await asyncio.sleep(600)
         await play()
-        if BEHAVIOUR != "no_replay":
-            path_of("COGAME_SAVE_REPLAY_URI").write_text(json.dumps({"behaviour": BEHAVIOUR}))
+        write_replay()
         write_results()
-        for socket in list(SEATS.values()):
+        if BEHAVIOUR == "takes_our_names":
+            take_names(path_of("COGAME_RESULTS_URI").parent)
+        for seat in list(SEATS.values()):
             with contextlib.suppress(Exception):
-                await socket.send(json.dumps({"final": True}))
+                await seat.send(json.dumps({"final": True}))
         OVER.set()
         if BEHAVIOUR in {"hangs_after_results", "endless"}:
             await asyncio.sleep(600)

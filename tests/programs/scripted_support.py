@@ -35,6 +35,24 @@ if sys.argv[1] == "report":
             archive.writestr("summary.html", text)
             if BEHAVIOUR == "escapes":
                 archive.writestr("../../escaped.txt", "out")
+            if BEHAVIOUR == "clashes":
+                archive.writestr("data", "a file")
+                archive.writestr("data/more", "in a file")
+            if BEHAVIOUR == "redirects":
+                archive.writestr("data/more", "out")
+            if BEHAVIOUR == "damaged":
+                archive.writestr("data", "x" * 100, zipfile.ZIP_STORED)
+        target = path_of(request["report_uri"])
+        if BEHAVIOUR == "damaged":
+            target.write_bytes(target.read_bytes().replace(b"x" * 100, b"y" * 100))
+        if BEHAVIOUR == "redirects":
+            target.with_name("data").symlink_to(target.parent.parent.parent)
+            target.with_name("summary.html").write_text("a draft")
+        if BEHAVIOUR == "link":
+            target.symlink_to(target.rename(target.with_name("real.zip")))
+        if BEHAVIOUR == "pipe":
+            target.unlink()
+            os.mkfifo(target)
 else:
     with zipfile.ZipFile(path_of(os.environ["COGAME_EPISODE_BUNDLE_URI"])) as bundle:
         manifest = json.loads(bundle.read("manifest.json"))

@@ -55,6 +55,27 @@ print(json.dumps({
 """
 """Reads both reports with the reference's own validator and the library that wrote the table."""
 
+CHECK_REQUEST = """
+import os
+from coworld.examples.paintarena.reporter._sdk_vendored import OutputManifest, build_report_zip, read_uri, write_uri
+from coworld.reporter_protocol import ReportRequest
+
+request = ReportRequest.model_validate_json(os.environ["COGAME_REPORT_REQUEST"])
+(episode,) = request.episodes
+assert episode.status == episode.manifest.status == "success"
+assert set(episode.manifest.include) == set(episode.manifest.files) == {"results", "replay", "game_logs", "player_logs"}
+for token, entry in episode.manifest.files.items():
+    found = getattr(episode.artifacts, token)
+    if isinstance(entry, str):
+        assert read_uri(found.uri), token
+    else:
+        assert set(entry) == set(found), (token, entry, found)
+        assert all(read_uri(found[key].uri) for key in entry), token
+page = ("summary.md", b"# All there")
+write_uri(request.report_uri, build_report_zip(OutputManifest(reporter_id="checker", render="summary.md"), [page]), "application/zip")
+"""
+"""A reporter that reads our request with the reference's models and every input with the reference's client."""
+
 
 def run(*arguments: str | Path, cwd: Path, code: int = 0) -> dict[str, Any]:
     """Play; returns the episode's record as `--json` shows it."""
@@ -97,7 +118,7 @@ def check_whole_episode(episode: dict[str, Any], python: Path, ticks: int) -> No
     assert results["ticks"] == ticks
     assert [seat["end"] for seat in episode["seats"]] == ["finished", "finished"]
     assert [seat["player"] for seat in episode["seats"]] == [PAINTER, PAINTER]
-    assert all(seat["connected"] and not seat["fault"] for seat in episode["seats"])
+    assert not any(seat["fault"] for seat in episode["seats"])
     assert [seat["score"] for seat in episode["seats"]] == results["scores"]
 
     replay = json.loads((directory / "replay").read_text())
@@ -151,7 +172,7 @@ def test_the_default_variant_plays_at_its_own_length(arena: Path, reference: Any
     )
     check_whole_episode(episode, reference.python, 100)
     assert episode["variant"] == "default"
-    assert all(seat["score"] > 1 for seat in episode["seats"])
+    assert all(seat["connected"] and seat["score"] > 1 for seat in episode["seats"])
 
 
 def test_a_player_that_crashes_at_once_is_a_bad_seat_of_a_good_episode(
@@ -165,7 +186,7 @@ def test_a_player_that_crashes_at_once_is_a_bad_seat_of_a_good_episode(
     assert episode["verdict"]["failed_seats"] == [1]
     painter, crashed = episode["seats"]
     assert (painter["end"], painter["fault"]) == ("finished", False)
-    assert (crashed["end"], crashed["fault"], crashed["connected"]) == ("crashed", True, False)
+    assert (crashed["end"], crashed["fault"]) == ("crashed", True)
     assert "exit code 1" in crashed["evidence"]
     assert "this painter has no paint" in crashed["evidence"]
     assert all(report["ok"] for report in episode["reports"])
@@ -203,10 +224,23 @@ def test_a_player_that_crashes_in_the_middle_is_named(arena: Path, reference: An
     (episode,) = json.loads(done.stdout)["episodes"]
     assert done.returncode == (0 if episode["verdict"]["good"] else 1)
     assert episode["verdict"]["failed_seats"] == [1]
-    assert (episode["seats"][1]["end"], episode["seats"][1]["connected"]) == ("crashed", True)
+    assert (episode["seats"][1]["end"], episode["seats"][1]["fault"]) == ("crashed", True)
     assert "exit code 7" in episode["seats"][1]["evidence"]
     assert "the bucket is empty" in episode["seats"][1]["evidence"]
     assert not episode["seats"][0]["fault"]
+
+
+def test_a_report_request_is_what_the_reference_understands(arena: Path, reference: Any, tmp_path: Path) -> None:
+    """Its own models read the request; what the manifest lists is there under the same keys and can be read."""
+    map_images(arena, reference.python)
+    manifest = json.loads(arena.read_text())
+    (arena.parent / "checker.py").write_text(CHECK_REQUEST)
+    (summarizer,) = [entry for entry in manifest["reporter"] if entry["id"] == SUMMARIZER]
+    manifest["reporter"] = [{**summarizer, "id": "checker", "run": ["python", "checker.py"]}]
+    arena.write_text(json.dumps(manifest))
+    (report,) = run(arena, *SHORT, cwd=tmp_path)["reports"]
+    assert report["ok"], report
+    assert report["render"] == "reports/checker/summary.md"
 
 
 def test_an_interrupt_in_the_middle_leaves_no_process(arena: Path, reference: Any, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ _RECEIVE_BYTES = 64 * 1024
 _CLOSE_SECONDS = 2.0
 
 
-class Rejected(Exception):  # noqa: N818 - an answer, not an error
+class Rejected(Exception):
     """The server answered the handshake with another status than 101.
 
     Attributes:
@@ -45,7 +45,7 @@ class Rejected(Exception):  # noqa: N818 - an answer, not an error
         self.status = status
 
 
-class SocketClosed(Exception):  # noqa: N818 - a state, not an error
+class SocketClosed(Exception):
     """The websocket is closed.
 
     Attributes:

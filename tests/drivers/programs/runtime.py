@@ -34,7 +34,7 @@ async def main() -> None:
                     nursery.start_soon(site.start, launch)
                 else:
                     handle = await site.start(launch)
-                    while "relative" not in handle.tail():  # noqa: ASYNC110 - output is no event
+                    while "relative" not in handle.tail():
                         await trio.sleep(0.01)
             print("ready", flush=True)
             await trio.sleep_forever()

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coworld_actors.episode.findings import (
+    ABSENT_LOOKS,
     Aborted,
+    Facts,
     GameEnded,
     InfrastructureFault,
     SeatEnded,
@@ -16,17 +18,8 @@ from coworld_actors.episode.findings import (
     Violation,
     ViolationKind,
 )
-from coworld_actors.episode.verdict import (
-    STALL_SILENCE,
-    Blame,
-    EndReason,
-    Facts,
-    ResultsCheck,
-    SeatEnd,
-    Verdict,
-    judge,
-    seat_reports,
-)
+from coworld_actors.episode.judge import STALL_SILENCE, judge, seat_reports
+from coworld_actors.episode.verdict import Blame, EndReason, ResultsCheck, SeatEnd, Verdict
 from coworld_drivers.driver import ExitKind, ExitStatus
 from coworld_protocol.contract import ErrorType
 
@@ -47,6 +40,7 @@ def facts(**more: object) -> Facts:
         started={0: 1.0, 1: 1.0},
         connected={0, 1},
         looked_at=9.0,
+        misses={0: ABSENT_LOOKS, 1: ABSENT_LOOKS},
         seats={slot: SeatEnded(at=10.5, slot=slot, status=CLEAN) for slot in (0, 1)},
     )
     for name, value in more.items():
@@ -196,6 +190,7 @@ def test_each_reason_has_its_error_type_and_its_blame(
         (end_of(STOPPED, connected=set()), SeatEnd.NEVER_CONNECTED),
         (end_of(STOPPED, connected=set(), looked_at=2.0), SeatEnd.STOPPED),
         (end_of(STOPPED, connected=set(), looked_at=None), SeatEnd.STOPPED),
+        (end_of(STOPPED, connected=set(), misses={0: ABSENT_LOOKS - 1}), SeatEnd.STOPPED),
     ],
 )
 def test_each_seat_end_is_told_apart(end: SeatEnd, expected: SeatEnd) -> None:

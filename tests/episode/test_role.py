@@ -1,0 +1,160 @@
+"""A role's actor with real processes: it reports one end, has patience, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import trio
+
+from coworld_actors.actors import ActorRef, ActorSystem, ChildSpec, Record, Restart, SupervisorRef
+from coworld_actors.episode import role as role_module
+from coworld_actors.episode.events import RoleEnded, RoleStarted
+from coworld_actors.episode.role import Role, is_machine_fault, last_line
+from coworld_drivers.driver import ExitKind, ExitStatus, Handle, Launch
+from coworld_drivers.process import ProcessSite
+from coworld_protocol.errors import PreconditionMissing
+from tests.coworlds import IMAGE
+
+
+class Watched(Role[None]):
+    """A role that notes its ends; `patient` seconds are its patience."""
+
+    def __init__(self, site: ProcessSite, launch: Launch, *, patient: float | None = None) -> None:
+        super().__init__(site, launch, slot=3)
+        self.patient = patient
+        self.ends: list[tuple[ExitStatus, bool, str]] = []
+
+    async def on_start(self) -> None:
+        await self.start()
+        self.context.spawn(self.watch)
+
+    async def patience(self) -> bool:
+        if self.patient is None:
+            return False
+        await trio.sleep(self.patient)
+        return True
+
+    async def ended(self, handle: Handle, status: ExitStatus, *, overstayed: bool) -> None:
+        self.ends.append((status, overstayed, last_line(handle)))
+
+
+def shell(tmp_path: Path, script: str, **more: object) -> Launch:
+    fields = {"stdout": tmp_path / "role.log", "writes": (tmp_path,), **more}
+    return Launch(name="role", role="player", image=IMAGE, run=("sh", "-c", script), **fields)  # type: ignore[arg-type]
+
+
+async def run(house: SupervisorRef, role: Watched) -> ActorRef[None]:
+    spec = ChildSpec(name="role", start=lambda: role, restart=Restart.TEMPORARY, shutdown=30)
+    return await house.start_actor(spec)
+
+
+async def test_an_end_by_itself_is_reported_once_and_ends_the_actor(
+    system: ActorSystem, house: SupervisorRef, site: ProcessSite, tmp_path: Path
+) -> None:
+    """Exit code and last line; a start and an end on the stream, with the slot."""
+    events: list[Record] = []
+    system.events.subscribe(events.append)
+    role = Watched(site, shell(tmp_path, "echo first; echo last; exit 4"))
+    with trio.fail_after(60):
+        await (await run(house, role)).wait()
+    assert role.ends == [(ExitStatus(kind=ExitKind.EXITED, code=4), False, "last")]
+    published = [r.event for r in events if isinstance(r.event, RoleStarted | RoleEnded)]
+    assert published == [
+        RoleStarted(role="player", name="role", slot=3),
+        RoleEnded(role="player", name="role", slot=3, end="exit code 4", ok=False),
+    ]
+
+
+async def test_a_stop_without_patience_ends_the_process_and_is_reported_once(
+    house: SupervisorRef, site: ProcessSite, tmp_path: Path
+) -> None:
+    """Ended by SIGTERM because we asked: stopped, not overstayed."""
+    role = Watched(site, shell(tmp_path, "sleep 600"))
+    ref = await run(house, role)
+    with trio.fail_after(60):
+        await ref.stop()
+    ((status, overstayed, _),) = role.ends
+    assert (status.signal, status.stopped, overstayed) == (15, True, False)
+
+
+async def test_a_process_that_ends_within_its_patience_has_not_overstayed(
+    house: SupervisorRef, site: ProcessSite, tmp_path: Path
+) -> None:
+    """Its own end counts, however long it could have stayed."""
+    role = Watched(site, shell(tmp_path, "sleep 0.5; exit 0"), patient=300)
+    ref = await run(house, role)
+    with trio.fail_after(60):
+        await ref.stop()
+    assert [(status.ok, overstayed) for status, overstayed, _ in role.ends] == [(True, False)]
+
+
+async def test_a_process_that_uses_up_its_patience_has_overstayed(
+    house: SupervisorRef, site: ProcessSite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that ignores SIGTERM: then SIGKILL ends it."""
+    monkeypatch.setattr(role_module, "STOP_GRACE", 0.3)
+    role = Watched(site, shell(tmp_path, "trap '' TERM; echo ready; while :; do sleep 1; done"), patient=0.1)
+    ref = await run(house, role)
+    with trio.fail_after(60):
+        while role.process is None or "ready" not in role.process.tail():
+            await trio.sleep(0.01)
+        await ref.stop()
+    ((status, overstayed, _),) = role.ends
+    assert (status.signal, status.stopped, overstayed) == (9, True, True)
+
+
+class Said:
+    """A handle of which only the output matters."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def tail(self, limit: int = 4000) -> str:
+        return self.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("\n \n", ""),
+        ("one\ntwo\n\n", "two"),
+        ("no newline", "no newline"),
+        ("\x1b[31mred\x1b[0m\x07 \N{BULLET}", "[31mred [0m  \N{BULLET}"),
+        ("x" * 500, "x" * 200),
+        ("broken \ud800\ufffd", "broken  \ufffd"),
+    ],
+)
+def test_the_last_line_is_fit_for_a_terminal(text: str, expected: str) -> None:
+    """Printable characters only, at most 200, the last line that says anything."""
+    assert last_line(Said(text)) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (OSError(errno.ENOSPC, "full"), True),
+        (OSError(errno.EMFILE, "too many"), True),
+        (OSError(errno.EACCES, "denied", "role.log"), True),
+        (OSError(errno.EACCES, "denied", "program"), False),
+        (OSError(errno.ENOENT, "no such file", "program"), False),
+        (ValueError("NUL"), False),
+        (None, False),
+    ],
+)
+def test_what_the_machine_lacks_is_told_from_what_a_role_lacks(cause: Exception | None, expected: bool) -> None:
+    """Room, descriptors and our own logs are the machine's; a program that cannot be executed is the role's."""
+    error = PreconditionMissing("it could not be started")
+    error.__cause__ = cause
+    assert is_machine_fault(error, shell(Path(), "true", stdout=Path("role.log"))) is expected
+
+
+async def test_a_log_that_cannot_be_opened_is_the_machines_fault(site: ProcessSite, tmp_path: Path) -> None:
+    """As the driver really raises it."""
+    (tmp_path / "role.log").mkdir()
+    launch = shell(tmp_path, "true")
+    with pytest.raises(PreconditionMissing) as caught:
+        await site.start(launch)
+    assert is_machine_fault(caught.value, launch)

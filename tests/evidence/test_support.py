@@ -1,0 +1,109 @@
+"""The supporting roles of an episode together: each alone, and what one does costs no other anything."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+import trio
+
+from coworld_actors.actors import Record, SupervisorRef
+from coworld_actors.episode.events import RoleStarted, SupportEnded
+from coworld_actors.episode.interrupt import Interrupt
+from coworld_actors.episode.record import EpisodeRecord, SupportReport
+from coworld_actors.episode.spec import Limits
+from coworld_actors.episode.workspace import Workspace
+from coworld_actors.evidence import support
+from coworld_actors.evidence.support import run_support
+from coworld_drivers.process import ProcessSite
+
+BAD_REPORTERS = ("crashes", "hangs", "writes_nothing", "unsafe", "escapes", "damaged", "clashes")
+BAD_GRADERS = ("crashes", "hangs", "writes_nothing", "boolean", "text", "nan", "prose", "two")
+
+
+async def test_one_bad_role_takes_no_other_with_it(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported
+) -> None:
+    """All at once: the good ones are good, every bad one is reported under its own id, each exactly once."""
+    spec = supported(("works", *BAD_REPORTERS), ("works", *BAD_GRADERS), limit=20)
+    reports: list[SupportReport] = []
+    with trio.fail_after(120):
+        await run_support(house, site, spec, finished, reports.append)
+    assert sorted((r.role, r.id) for r in reports) == sorted(
+        [("reporter", name.replace("_", "-")) for name in ("works", *BAD_REPORTERS)]
+        + [("grader", name.replace("_", "-")) for name in ("works", *BAD_GRADERS)]
+    )
+    assert {(r.role, r.id) for r in reports if r.ok} == {("reporter", "works"), ("grader", "works")}
+    assert all(r.message for r in reports if not r.ok)
+    assert os.listdir(finished.reports) == ["works"]
+    assert os.listdir(finished.grades) == ["works.json"]
+
+
+async def test_a_bundle_that_cannot_be_written_is_said_for_everybody(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is started, nobody is forgotten, and nothing is raised."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(support, "build_bundle", full)
+    reports: list[SupportReport] = []
+    await run_support(house, site, supported(("works",), ("works",)), finished, reports.append)
+    assert [(r.role, r.ok) for r in reports] == [("reporter", False), ("grader", False)]
+    assert all("No space left" in r.message for r in reports)
+    assert not (finished.logs / "grader-works.log").exists()
+
+
+async def test_a_role_whose_files_cannot_be_made_is_alone_in_that(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk that is full for one may have room for the next."""
+    make = Path.mkdir
+
+    def mkdir(path: Path, *arguments: object, **more: object) -> None:
+        if path.name == "reporter-works":
+            raise OSError(28, "No space left on device")
+        make(path, *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    reports: list[SupportReport] = []
+    await run_support(house, site, supported(("works",), ("works",)), finished, reports.append)
+    assert {(r.role, r.ok) for r in reports} == {("reporter", False), ("grader", True)}
+
+
+async def test_an_episode_stays_good_whatever_its_reporters_do(play) -> None:
+    """The verdict is about the game; each role's end is in the record and on the stream."""
+    events: list[Record] = []
+    record: EpisodeRecord = await play(events=events, reporters=("works", "crashes"), graders=("nan",))
+    assert record.verdict.good, record.verdict
+    assert {(r.id, r.ok) for r in record.reports} == {("works", True), ("crashes", False), ("nan", False)}
+    ended = [r.event for r in events if isinstance(r.event, SupportEnded)]
+    assert {(event.id, event.ok, event.message) for event in ended} == {(r.id, r.ok, r.message) for r in record.reports}
+
+
+async def test_a_bad_episode_is_not_reported_on(play, tmp_path: Path) -> None:
+    """Reporters and graders work on results that count, and there are none."""
+    record: EpisodeRecord = await play("no_results", reporters=("works",), graders=("works",))
+    assert record.reports == ()
+    assert not (tmp_path / "run/bundle.zip").exists()
+
+
+async def test_an_interrupt_ends_them_and_the_verdict_stands(play) -> None:
+    """What was played counts; who was still at work is gone, and the record is there."""
+    interrupt = Interrupt()
+
+    def watch(record: Record) -> None:
+        if isinstance(record.event, RoleStarted) and record.event.name == "grader-hangs":
+            interrupt.throw("enough")
+
+    with trio.fail_after(60):
+        record: EpisodeRecord = await play(
+            graders=("hangs",), interrupt=interrupt, subscriber=watch, limits=Limits(timeout=60)
+        )
+    assert record.verdict.good, record.verdict
+    assert record.reports == ()
+    left = psutil.Process().children(recursive=True)
+    assert not any("scripted_support" in word for process in left for word in process.cmdline())
