@@ -81,6 +81,10 @@ def play(options: Options) -> int:
     screen = Screen(options.detail, as_json=options.as_json)
     for warning in loaded.warnings:
         screen.note(f"warning: {warning}")
+    for image in dict.fromkeys(seat.runnable.image for seat in plan.seats if seat.player_id == seat.runnable.image):
+        own = images.command(image)
+        if own and not options.run:
+            screen.note(f"warning: {image} plays with the command of its seat, not with its own {own}; see --run")
     record, received = trio.run(_run, spec, ProcessDriver(images, log=screen.note), screen, options.events)
     if options.output is None:
         _link_latest(spec.directory)

@@ -9,9 +9,16 @@ from pathlib import Path
 import click
 
 from coworld_actors.cli.exits import complain, error_document
+from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, Refused
 
 __all__ = ["run"]
+
+
+PLAYER_VARIABLES = frozenset(
+    {contract.ENV_PLAYER_WS_URL, contract.ENV_ENGINE_WS_URL, contract.ENV_PLAYER_ARTIFACT_URL}
+)
+"""What a player learns from the runtime and from nobody else."""
 
 
 def _pairs(values: tuple[str, ...], option: str, form: str) -> dict[str, str]:
@@ -32,6 +39,8 @@ def _secrets(values: tuple[str, ...]) -> dict[str, str]:
         key, sign, text = value.partition("=")
         if not key:
             raise Refused("--secret-env needs a name", todo="write --secret-env KEY or --secret-env KEY=VALUE")
+        if key in PLAYER_VARIABLES:
+            raise Refused(f"--secret-env {key}: this variable is set by the runtime", todo="leave it out")
         if not sign:
             if key not in os.environ:
                 raise Refused(

@@ -93,6 +93,11 @@ class ImageMap:
         """The mapped names, sorted."""
         return sorted(self._images)
 
+    def command(self, image: str) -> tuple[str, ...]:
+        """The `run` of the image's own mapping; empty when it has none, or is not mapped."""
+        found = self._images.get(image)
+        return found.run if found else ()
+
     def resolve(self, image: str, run: tuple[str, ...], *, role: str = "", path: str | None = None) -> Resolved:
         """Find what to execute.
 

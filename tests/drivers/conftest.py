@@ -29,10 +29,12 @@ class Bench:
         self.logs = logs
         self.notes: list[str] = []
 
+    def driver(self, **options: object) -> ProcessDriver:
+        return ProcessDriver(load_images(None, {"programs": str(PROGRAMS)}), log=self.notes.append, **options)
+
     @asynccontextmanager
     async def site(self, **options: object) -> AsyncIterator[ProcessSite]:
-        images = load_images(None, {"programs": str(PROGRAMS)})
-        async with ProcessDriver(images, log=self.notes.append, **options) as driver, driver.open_site("e") as site:
+        async with self.driver(**options) as driver, driver.open_site("e") as site:
             yield site
 
     def launch(self, *run: str, name: str = "role", **fields: object) -> Launch:

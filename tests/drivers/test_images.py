@@ -184,3 +184,13 @@ def test_names(tmp_path):
     assert images.names() == ["a", "b", "c"]
     assert "a" in images
     assert "d" not in images
+
+
+def test_an_image_shows_its_own_command(tmp_path):
+    """Whoever seats an image can see that its mapping has a command of its own."""
+    (tmp_path / "coworld_local.toml").write_text(
+        '[images.a]\nroot = "."\nrun = ["python", "a.py"]\n[images.b]\nroot = "."\n'
+    )
+    images = load_images(tmp_path, {})
+    assert images.command("a") == ("python", "a.py")
+    assert images.command("b") == images.command("unmapped") == ()

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import trio
 
-from coworld_drivers.driver import ExitKind, StartFailed, Wanted
+from coworld_drivers.driver import Address, ExitKind, StartFailed, Wanted
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
@@ -399,3 +399,33 @@ def test_sigkill_of_the_runtime_leaves_nothing(tmp_path, gone, running, early, r
         runtime.wait()
     took = gone(lambda: not marked(mark), 5.0)
     gone(lambda: not running(janitors[0].pid), 5.0 - took)
+
+
+async def test_the_site_sees_who_is_connected(bench):
+    """A role that holds a connection to the address is named, one that does not is not."""
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    address = Address(host="127.0.0.1", port=port)
+    dial = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(600)"
+    async with listeners[0], bench.site() as site:
+        assert site.sees_connections
+        assert await site.connected(address) == frozenset()
+        await site.start(bench.launch("python", "-c", dial, name="dials"))
+        await site.start(bench.launch("python", "-c", "import time; time.sleep(600)", name="sleeps"))
+        with trio.fail_after(30):
+            while await site.connected(address) != {"dials"}:
+                await trio.sleep(0.05)
+
+
+async def test_killing_all_needs_no_waiting(bench):
+    """Every role of every site is killed by a call that does not wait, and its end says that we asked for it."""
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    async with bench.driver() as driver, driver.open_site("a") as one, driver.open_site("b") as two:
+        handles = [
+            await site.start(bench.launch("python", "-c", stubborn, name=n)) for site, n in ((one, "x"), (two, "y"))
+        ]
+        driver.kill_all()
+        with trio.fail_after(30):
+            for handle in handles:
+                status = await handle.wait()
+                assert (status.signal, status.stopped) == (9, True)
