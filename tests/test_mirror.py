@@ -21,6 +21,7 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/episode/events.py": "tests/episode/test_record.py",
     "coworld_actors/episode/spec.py": "tests/episode/test_launches.py",
     "coworld_actors/episode/player.py": "tests/episode/test_conductor.py",
+    "coworld_actors/episode/play.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/viewer.py": "tests/episode/test_conductor.py",
 }

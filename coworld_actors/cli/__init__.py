@@ -2,54 +2,153 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Callable, Generator, Sequence
+from types import FrameType
 
 import click
 
-from coworld_actors.cli.exits import Exit, complain
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, alone, answer
 from coworld_actors.cli.run import run
-from coworld_protocol.errors import CoworldError
+from coworld_actors.cli.streams import Stream
+from coworld_protocol.errors import CoworldError, InternalFault, Refused
+from coworld_protocol.printable import printable
 
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=False, invoke_without_command=True
+)
 @click.version_option(package_name="coworld-actors")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> int:
     """Run Coworlds: games, players, reporters and graders as supervised actors.
 
-    Exit codes: 0 all episodes good, 1 some failed, 2 usage or a refused manifest, 3 a precondition is missing, 4 our own
-    fault, 5 nothing to run, 6 a gate failed, 130/143 interrupted after an orderly stop.
+    Exit codes: 0 all episodes good, 1 some failed, 2 usage or a refused manifest, 3 a precondition is missing or the machine
+    failed, 4 our own fault, 5 nothing to run, 6 a gate failed, 130/143 interrupted after an orderly stop.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+    return Exit.REFUSED
 
 
 cli.add_command(run)
 
 
+class _Terminated(BaseException):
+    """SIGTERM while nothing is running yet, or any more, that could be stopped in order."""
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point of the console script; always ends with one of the documented exit codes."""
+    """Entry point of the console script; always ends with one of the documented exit codes.
+
+    Every end passes here, whatever its cause, so `--json` has its one document in each of them.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    with _handler(signal.SIGTERM, _raise_terminated):
+        try:
+            outcome = _work(words)
+        except (Exception, BaseExceptionGroup, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 - the last line of defence
+            if _has_flag(words, "--debug"):
+                _show_traceback(error)
+            outcome = _outcome_of(error)
+    # There is nothing left to stop: a signal ends the process at once, rather than a second time in words.
+    with _handler(signal.SIGINT, signal.SIG_DFL):
+        code = answer(outcome, as_json=_has_flag(words, "--json"))
+    sys.exit(code)
+
+
+def _work(words: list[str]) -> Outcome:
+    """Read the command line, then do what it says.
+
+    A command that takes its time returns its work instead of doing it: click would make exit code 1 of any broken pipe in it.
+    """
+    returned = cli.main(args=words, prog_name="coworld-actors", standalone_mode=False)
+    if callable(returned):
+        returned = returned()
+    if isinstance(returned, Outcome):
+        return returned
+    return Outcome(exit_code=returned if isinstance(returned, int) else Exit.GOOD)
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    """What a command that raised ends with; a defect of ours is one line and code 4."""
+    match alone(error):
+        case _Terminated():
+            failure: CoworldError = Interrupted("stopped by SIGTERM before there was an outcome")
+            return Outcome(exit_code=Exit.TERMINATED, error=failure)
+        case KeyboardInterrupt() | click.Abort():
+            failure = Interrupted("stopped by SIGINT before there was an outcome")
+        case click.ClickException() as refused:
+            context = refused.ctx if isinstance(refused, click.UsageError) else None
+            command = context.command_path if context is not None else "coworld-actors"
+            failure = Refused(refused.format_message(), todo=f"{command} --help says what can be given")
+        case CoworldError() as known:
+            failure = known
+        case defect:
+            failure = InternalFault(
+                f"internal error: {type(defect).__name__}: {defect}",
+                evidence="; ".join(_leaves(defect)) if isinstance(defect, BaseExceptionGroup) else "",
+                todo="run the same command with --debug and report what it prints",
+            )
+    return Outcome(exit_code=failure.exit_code, error=failure)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Generator[str]:
+    for each in group.exceptions:
+        if isinstance(each, BaseExceptionGroup):
+            yield from _leaves(each)
+        else:
+            yield f"{type(each).__name__}: {each}"
+
+
+def _show_traceback(error: BaseException) -> None:
+    stderr = Stream(sys.stderr)
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        stderr.write(f"{printable(line)}\n")
+    stderr.flush()
+
+
+def _has_flag(words: Sequence[str], flag: str) -> bool:
+    """Whether a flag is given, also on a command line that click refuses to read; an option's value is no flag."""
+    with_value = {
+        name
+        for command in cli.commands.values()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.is_flag
+        for name in option.opts
+    }
+    rest = iter(words)
+    for word in rest:
+        if word == "--":
+            return False
+        if word == flag:
+            return True
+        if word in with_value:
+            next(rest, None)
+    return False
+
+
+def _raise_terminated(*_: object) -> None:
+    raise _Terminated
+
+
+@contextlib.contextmanager
+def _handler(
+    number: signal.Signals, handler: Callable[[int, FrameType | None], None] | signal.Handlers
+) -> Generator[None]:
+    """Handle a signal in another way while the block runs, unless whoever started us wants it ignored."""
+    before = signal.getsignal(number)
+    ours = threading.current_thread() is threading.main_thread() and before not in {None, signal.SIG_IGN}
+    if ours:
+        signal.signal(number, handler)
     try:
-        code = cli.main(args=arguments, prog_name="coworld-actors", standalone_mode=False)
-    except click.UsageError as error:
-        error.show()
-        code = Exit.REFUSED
-    except click.ClickException as error:
-        error.show()
-        code = Exit.REFUSED
-    except (click.Abort, KeyboardInterrupt):
-        code = Exit.INTERRUPTED
-    except CoworldError as error:
-        complain(error.lines())
-        code = error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last line of defence; a defect of ours ends as one line and code 4
-        if "--debug" in (arguments if arguments is not None else sys.argv):
-            traceback.print_exc()
-        complain(
-            [
-                f"internal error: {type(error).__name__}: {error}",
-                "try: run the same command with --debug and report what it prints",
-            ]
-        )
-        code = Exit.INTERNAL
-    sys.exit(code if isinstance(code, int) else Exit.GOOD)
+        yield
+    finally:
+        if ours:
+            signal.signal(number, before)

@@ -1,15 +1,18 @@
-"""Exit codes are API: what each means, and how an error becomes lines on stderr."""
+"""Exit codes are API: what each means, and how an end becomes lines on stderr and, when asked for, one document on stdout."""
 
 from __future__ import annotations
 
 import enum
+import sys
 from collections.abc import Iterable
 
-import click
+import msgspec
 
-from coworld_protocol.errors import CoworldError
+from coworld_actors.cli.streams import Stream, encodable
+from coworld_protocol.errors import CoworldError, ManifestRefused
+from coworld_protocol.printable import printable
 
-__all__ = ["Exit", "complain", "error_document"]
+__all__ = ["Exit", "Interrupted", "Outcome", "alone", "answer", "complain", "error_document", "worse"]
 
 
 class Exit(enum.IntEnum):
@@ -29,22 +32,90 @@ class Exit(enum.IntEnum):
     TERMINATED = 143
 
 
+class Interrupted(CoworldError):
+    """A signal ended the command before there was an outcome."""
+
+    exit_code = Exit.INTERRUPTED
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a command ended.
+
+    Attributes:
+        exit_code: what the process ends with.
+        episodes: the record of every episode that has one.
+        error: what went wrong outside of the episodes.
+    """
+
+    exit_code: int
+    episodes: tuple[msgspec.Struct, ...] = ()
+    error: CoworldError | None = None
+
+
+def alone(error: BaseException) -> BaseException:
+    """What a group of one holds, else the error itself: nurseries wrap whatever passes them."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def answer(outcome: Outcome, *, as_json: bool) -> int:
+    """Say how it ended: the error on stderr, and the document on stdout if that was asked for.
+
+    Returns:
+        The exit code: the outcome's, unless the document could not be written for another reason than a reader who has gone.
+    """
+    if outcome.error is not None:
+        complain(outcome.error.lines())
+    if not as_json:
+        return outcome.exit_code
+    document = {
+        "exit_code": int(outcome.exit_code),
+        "episodes": outcome.episodes,
+        "error": None if outcome.error is None else error_document(outcome.error),
+    }
+    stdout = Stream(sys.stdout)
+    stdout.write_utf8(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    trouble = stdout.trouble("stdout")
+    if trouble is None:
+        return outcome.exit_code
+    complain(trouble.lines())
+    return worse(outcome.exit_code, trouble)
+
+
+def worse(code: int, error: CoworldError) -> int:
+    """The exit code when something of our own goes wrong beside an episode: an interrupt stays one, and so does a refusal."""
+    return error.exit_code if code in {Exit.GOOD, Exit.FAILED} else code
+
+
 def complain(lines: Iterable[str]) -> None:
-    """Show an error on stderr; only its first line is marked."""
+    """Show an error on stderr; only its first line is marked, and there is one piece of advice.
+
+    Names, last words and paths in it are strangers': nothing in it reaches the terminal as a control code.
+    """
+    stderr = Stream(sys.stderr)
+    advised = False
     for number, line in enumerate(lines):
-        click.echo(f"error: {line}" if number == 0 else f"  {line}", err=True)
+        if number == 0:
+            advised = "; try: " in line
+            stderr.write(f"error: {printable(line)}\n")
+        elif not (advised and line.startswith("try: ")):
+            stderr.write(f"  {printable(line)}\n")
+    stderr.flush()
 
 
 def error_document(error: CoworldError) -> dict[str, object]:
     """The error as `--json` shows it."""
     document: dict[str, object] = {
         "type": type(error).__name__,
-        "what": error.what,
-        "evidence": error.evidence,
-        "todo": error.todo,
-        "where": error.where,
+        "what": encodable(error.what),
+        "evidence": encodable(error.evidence),
+        "todo": encodable(error.todo),
+        "where": encodable(error.where),
     }
-    problems = getattr(error, "problems", None)
-    if problems:
-        document["problems"] = [{"path": p.path, "found": p.found, "allowed": p.allowed} for p in problems]
+    if isinstance(error, ManifestRefused):
+        document["problems"] = [
+            {"path": encodable(each.path), "found": encodable(each.found), "allowed": encodable(each.allowed)}
+            for each in error.problems
+        ]
     return document

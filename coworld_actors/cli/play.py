@@ -4,33 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import secrets
 import signal
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import trio
 
-from coworld_actors.actors import EventStream, Record, open_system
-from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.screen import Detail, Screen, show_document
+from coworld_actors.actors import open_system
+from coworld_actors.cli.event_file import EventFile
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, alone, answer, worse
+from coworld_actors.cli.screen import Detail, Screen
+from coworld_actors.cli.streams import encodable
 from coworld_actors.episode.conductor import run_episode
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.launches import wanted
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec, Limits
+from coworld_actors.episode.verdict import EndReason
 from coworld_actors.manifest.load import load_manifest
 from coworld_actors.manifest.seats import build_plan
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
-from coworld_protocol.errors import CoworldError, PreconditionMissing
+from coworld_protocol.errors import Refused
 
 __all__ = ["Options", "play"]
 
 HARD_STOP = 1.5
 """Seconds that a second signal leaves for the rest; then the process ends and the janitor sweeps."""
+
+OWN_FAILURES = {EndReason.INFRASTRUCTURE: Exit.PRECONDITION, EndReason.INTERNAL: Exit.INTERNAL}
+"""Ends that are neither the game's nor a player's doing: they have the code of the error that would say so beforehand."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +59,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool = False
 
 
-def play(options: Options) -> int:
-    """Play one episode as asked; returns the exit code.
+def play(options: Options) -> Outcome:
+    """Play one episode as asked and show how it went.
 
     Raises:
         CoworldError: nothing was played.
@@ -69,10 +76,12 @@ def play(options: Options) -> int:
         known_images=images.names(),
     )
     episode = _new_id()
+    directory = options.output or Path("runs") / episode
+    _refuse_undecodable(directory, options.events)
     spec = EpisodeSpec(
         id=episode,
         plan=plan,
-        directory=options.output or Path("runs") / episode,
+        directory=directory,
         limits=options.limits,
         verify_replay=options.verify_replay,
         reports=options.reports,
@@ -85,35 +94,41 @@ def play(options: Options) -> int:
         own = images.command(image)
         if own and not options.run:
             screen.note(f"warning: {image} plays with the command of its seat, not with its own {own}; see --run")
-    record, received = trio.run(_run, spec, ProcessDriver(images, log=screen.note), screen, options.events)
+    events = None if options.events is None else EventFile(options.events, directory, len(plan.seats))
+    driver = ProcessDriver(images, log=screen.note)
+    with events if events is not None else contextlib.nullcontext():
+        record, received = trio.run(_run, spec, driver, screen, events, options.as_json)
     if options.output is None:
         _link_latest(spec.directory)
-    code = _exit_code(record, received)
-    if options.as_json:
-        show_document({"exit_code": int(code), "episodes": [record]})
     screen.outcome(record, interrupted=received is not None)
-    return code
+    code = _exit_code(record, received)
+    error = screen.trouble or (events.trouble if events is not None else None)
+    return Outcome(exit_code=worse(code, error) if error else code, episodes=(record,), error=error)
 
 
 async def _run(
-    spec: EpisodeSpec, driver: ProcessDriver, screen: Screen, events: Path | None
+    spec: EpisodeSpec, driver: ProcessDriver, screen: Screen, events: EventFile | None, as_json: bool
 ) -> tuple[EpisodeRecord, int | None]:
     interrupt = Interrupt()
     received: list[int] = []
-    failure: CoworldError | None = None
+    failure: Exception | None = None
     record: EpisodeRecord | None = None
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, interrupt, driver, screen, received)
+        await nursery.start(_watch_signals, interrupt, driver, spec, screen, received, as_json)
         try:
             await driver.check(wanted(spec))
             async with driver, open_system(spec.id) as system:
-                with _event_file(events, system.events), screen.follow(system.events, spec):
+                with contextlib.ExitStack() as stack:
+                    if events is not None:
+                        stop = functools.partial(interrupt.throw, "--events cannot be written")
+                        stack.enter_context(events.follow(system.events, stop))
+                    stack.enter_context(screen.follow(system.events, spec))
                     record = await run_episode(system, driver, spec, interrupt=interrupt)
-        except CoworldError as error:
+        except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
             failure = error
         nursery.cancel_scope.cancel()
     if failure is not None:
-        raise failure
+        raise alone(failure)
     assert record is not None
     return record, received[0] if received else None
 
@@ -121,8 +136,10 @@ async def _run(
 async def _watch_signals(
     interrupt: Interrupt,
     driver: ProcessDriver,
+    spec: EpisodeSpec,
     screen: Screen,
     received: list[int],
+    as_json: bool,
     task_status: trio.TaskStatus[None],
 ) -> None:
     """The first SIGINT or SIGTERM ends the episode in order, the second one at once."""
@@ -136,56 +153,39 @@ async def _watch_signals(
             else:
                 driver.kill_all()
                 await trio.sleep(HARD_STOP)
-                os._exit(128 + received[0])
+                screen.restore()
+                error = Interrupted(
+                    f"a second signal, {signal.Signals(number).name}, ended episode {spec.id} before it was judged",
+                    where=str(spec.directory),
+                )
+                os._exit(answer(Outcome(exit_code=128 + received[0], error=error), as_json=as_json))
 
 
-@contextlib.contextmanager
-def _event_file(path: Path | None, stream: EventStream) -> Generator[None]:
-    """Copy every event of the system to a file.
-
-    Raises:
-        PreconditionMissing: it cannot be written.
-    """
-    if path is None:
-        yield
-        return
-    try:
-        file = path.open("wb", buffering=0)
-    except OSError as error:
-        raise PreconditionMissing(
-            f"--events {path} cannot be written: {error.strerror}", todo="name a file in a writable directory"
-        ) from error
-    failure: OSError | None = None
-
-    def copy(record: Record) -> None:
-        nonlocal failure
-        try:
-            file.write(msgspec.json.encode(record) + b"\n")
-        except OSError as error:
-            failure = failure or error
-
-    with file:
-        unsubscribe = stream.subscribe(copy)
-        try:
-            yield
-        finally:
-            unsubscribe()
-    if failure is not None:
-        raise PreconditionMissing(
-            f"--events {path} is not complete: {failure.strerror}", todo="free some space and run again"
-        )
+def _refuse_undecodable(directory: Path, events: Path | None) -> None:
+    """A path goes into JSON, which has no way to spell a byte that is no UTF-8."""
+    for option, path in (("--output", directory), ("--events", events)):
+        if path is not None:
+            # Absolute: our working directory may have such a name.
+            name = str(path.absolute())
+            if encodable(name) != name:
+                raise Refused(
+                    f"{option} {encodable(name)} cannot be used: its name is not UTF-8",
+                    todo=f"name another place with {option}",
+                )
 
 
 def _exit_code(record: EpisodeRecord, received: int | None) -> Exit:
     if received is not None:
         return Exit.INTERRUPTED if received == signal.SIGINT else Exit.TERMINATED
+    if record.verdict.reason in OWN_FAILURES:
+        return OWN_FAILURES[record.verdict.reason]
     good = record.verdict.good and all(report.ok for report in record.reports)
     return Exit.GOOD if good else Exit.FAILED
 
 
 def _new_id() -> str:
     """Sorts by time, is unique enough for a directory, and safe as a file and container name."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _link_latest(directory: Path) -> None:
@@ -193,4 +193,7 @@ def _link_latest(directory: Path) -> None:
     partial = directory.parent / f".latest-{directory.name}"
     with contextlib.suppress(OSError):
         partial.symlink_to(directory.name)
-        partial.replace(directory.parent / "latest")
+        try:
+            partial.replace(directory.parent / "latest")
+        except OSError:
+            partial.unlink()

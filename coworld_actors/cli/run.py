@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
-import traceback
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
-from coworld_actors.cli.exits import complain, error_document
+from coworld_actors.cli.exits import Outcome
 from coworld_protocol import contract
-from coworld_protocol.errors import CoworldError, Refused
+from coworld_protocol.errors import Refused
 
 __all__ = ["run"]
 
 
-PLAYER_VARIABLES = frozenset(
-    {contract.ENV_PLAYER_WS_URL, contract.ENV_ENGINE_WS_URL, contract.ENV_PLAYER_ARTIFACT_URL}
-)
-"""What a player learns from the runtime and from nobody else."""
+RUNTIME_VARIABLES = frozenset(value for name, value in vars(contract).items() if name.startswith("ENV_"))
+"""What a role learns from the runtime and from nobody else."""
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _pairs(values: tuple[str, ...], option: str, form: str) -> dict[str, str]:
@@ -39,7 +43,13 @@ def _secrets(values: tuple[str, ...]) -> dict[str, str]:
         key, sign, text = value.partition("=")
         if not key:
             raise Refused("--secret-env needs a name", todo="write --secret-env KEY or --secret-env KEY=VALUE")
-        if key in PLAYER_VARIABLES:
+        if not _VARIABLE.fullmatch(key):
+            raise Refused(
+                f"--secret-env {key!r}: this is no name of a variable",
+                evidence="letters, digits and _, the first one no digit",
+                todo="write --secret-env KEY or --secret-env KEY=VALUE",
+            )
+        if key in RUNTIME_VARIABLES:
             raise Refused(f"--secret-env {key}: this variable is set by the runtime", todo="leave it out")
         if not sign:
             if key not in os.environ:
@@ -50,6 +60,18 @@ def _secrets(values: tuple[str, ...]) -> dict[str, str]:
             text = os.environ[key]
         secrets[key] = text
     return secrets
+
+
+class _Seconds(click.FloatRange):
+    """A time that ends: `nan` and `inf` are floats, but no clock can keep them."""
+
+    name = "number of seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is not a {self.name}.", param, ctx)
+        return seconds
 
 
 @click.command()
@@ -71,10 +93,11 @@ def _secrets(values: tuple[str, ...]) -> dict[str, str]:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    type=_Seconds(min=0, min_open=True),
     default=3600.0,
     show_default=True,
-    help="Seconds until the game has to have ended.",
+    help="Until the game has to have ended.",
 )
 @click.option("--verify-replay", is_flag=True, help="Load the replay into the game again.")
 @click.option("--no-reports", is_flag=True, help="Skip reporters and graders.")
@@ -110,7 +133,7 @@ def run(
     quiet: bool,
     verbose: bool,
     debug: bool,
-) -> int:
+) -> Callable[[], Outcome]:
     """Play one episode of the Coworld that MANIFEST describes.
 
     A PLAYER is a player id of the manifest or an image. One fills every seat; otherwise give one for each seat. Without any,
@@ -122,34 +145,28 @@ def run(
       coworld-actors run coworld_manifest.json greedy random --variant duel --set max_ticks=50
       coworld-actors run coworld_manifest.json my-bot --image my-bot=./bot --run python --run bot.py
     """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
-    del driver
+    # `main` looks for --debug itself: most of what it is for happens after this.
+    del driver, debug
     from coworld_actors.cli.play import Options, play
-    from coworld_actors.cli.screen import Detail, show_document
+    from coworld_actors.cli.screen import Detail
     from coworld_actors.episode.spec import Limits
 
-    try:
-        return play(
-            Options(
-                manifest=manifest,
-                players=players,
-                variant=variant,
-                overrides=settings,
-                images=_pairs(images, "--image", "NAME=DIR"),
-                run=run_tokens,
-                secret_env=_secrets(secrets),
-                limits=Limits(timeout=timeout),
-                verify_replay=verify_replay,
-                reports=not no_reports,
-                output=output,
-                events=events,
-                detail=Detail.QUIET if quiet else Detail.VERBOSE if verbose else Detail.NORMAL,
-                as_json=as_json,
-            )
-        )
-    except CoworldError as error:
-        if debug:
-            traceback.print_exc()
-        if as_json:
-            show_document({"exit_code": error.exit_code, "error": error_document(error)})
-        complain(error.lines())
-        return error.exit_code
+    return functools.partial(
+        play,
+        Options(
+            manifest=manifest,
+            players=players,
+            variant=variant,
+            overrides=settings,
+            images=_pairs(images, "--image", "NAME=DIR"),
+            run=run_tokens,
+            secret_env=_secrets(secrets),
+            limits=Limits(timeout=timeout),
+            verify_replay=verify_replay,
+            reports=not no_reports,
+            output=output,
+            events=events,
+            detail=Detail.QUIET if quiet else Detail.VERBOSE if verbose else Detail.NORMAL,
+            as_json=as_json,
+        ),
+    )

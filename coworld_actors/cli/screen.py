@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 
 import msgspec
 import structlog
@@ -23,6 +23,7 @@ from rich.text import Text
 
 from coworld_actors.actors import EventStream, Record
 from coworld_actors.cli.exits import complain
+from coworld_actors.cli.streams import Stream
 from coworld_actors.episode.advice import next_step
 from coworld_actors.episode.events import (
     GameRestarted,
@@ -35,8 +36,10 @@ from coworld_actors.episode.events import (
 )
 from coworld_actors.episode.record import EpisodeRecord, SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
+from coworld_protocol.errors import PreconditionMissing
+from coworld_protocol.printable import printable
 
-__all__ = ["Detail", "Screen", "show_document"]
+__all__ = ["Detail", "Screen"]
 
 MANY_SEATS = 16
 """From here on the live picture counts seats instead of listing them: a row each would not fit a terminal."""
@@ -50,10 +53,9 @@ class Detail(enum.Enum):
     VERBOSE = "verbose"
 
 
-def show_document(document: Mapping[str, object]) -> None:
-    """Write the one JSON document of `--json` to stdout."""
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    sys.stdout.flush()
+def _text(text: str, style: str = "") -> Text:
+    """The only way for words to the screen: most are strangers', and a terminal obeys what it is shown."""
+    return Text(printable(text), style=style)
 
 
 class Screen:
@@ -66,13 +68,30 @@ class Screen:
 
     def __init__(self, detail: Detail, *, as_json: bool) -> None:
         self._detail = detail
-        self._progress = Console(stderr=True, highlight=False)
-        self._result = Console(stderr=as_json, highlight=False)
+        stderr, stdout = Stream(sys.stderr), Stream(sys.stdout)
+        # https://no-color.org: set and not empty. Older versions of rich take an empty one for set.
+        no_color = bool(os.environ.get("NO_COLOR"))
+        self._stdout = stdout
+        self._stderr = stderr
+        self._live: Live | None = None
+        self._progress = Console(file=stderr.file, highlight=False, no_color=no_color)
+        self._coloured = self._progress.color_system is not None and not no_color
+        self._result = Console(file=(stderr if as_json else stdout).file, highlight=False, no_color=no_color)
+
+    @property
+    def trouble(self) -> PreconditionMissing | None:
+        """What a user has to know when the outcome could not be shown."""
+        return self._stdout.trouble("stdout")
+
+    def restore(self) -> None:
+        """Give the terminal back as it was, for when the process ends from inside of `follow`."""
+        if self._live is not None:
+            self._live.stop()
 
     def note(self, text: str) -> None:
         """One sentence beside the progress."""
         if self._detail is not Detail.QUIET:
-            self._progress.print(Text(text))
+            self._progress.print(_text(text))
 
     @contextlib.contextmanager
     def follow(self, stream: EventStream, spec: EpisodeSpec) -> Generator[None]:
@@ -80,14 +99,12 @@ class Screen:
         if self._detail is Detail.QUIET:
             yield
         elif self._detail is Detail.VERBOSE:
-            with _subscribed(stream, _log_line()):
+            with _subscribed(stream, _log_line(self._stderr, self._coloured)):
                 yield
-        elif self._progress.is_interactive and not self._progress.is_dumb_terminal:
+        elif self._stderr.isatty() and not self._progress.is_dumb_terminal:
             picture = _Picture(spec)
-            with (
-                Live(picture, console=self._progress, refresh_per_second=8, transient=True),
-                _subscribed(stream, picture.on_record),
-            ):
+            self._live = Live(picture, console=self._progress, refresh_per_second=8, transient=True)
+            with self._live, _subscribed(stream, picture.on_record):
                 yield
         else:
             with _subscribed(stream, self._plain_line):
@@ -96,7 +113,7 @@ class Screen:
     def _plain_line(self, record: Record) -> None:
         text = _sentence(record)
         if text:
-            self._progress.print(Text(f"{record.at:8.2f}s  {text}"), soft_wrap=True)
+            self._progress.print(_text(f"{record.at:8.2f}s  {text}"), soft_wrap=True)
 
     def outcome(self, record: EpisodeRecord, *, interrupted: bool) -> None:
         """The table and where the files are, or what went wrong, why, what to do and where to look."""
@@ -104,18 +121,20 @@ class Screen:
         if self._detail is not Detail.QUIET:
             self._result.print(_seat_table(record))
             for report in record.reports:
-                self._result.print(Text(_report_line(report)), soft_wrap=True)
+                self._result.print(_text(_report_line(report)), soft_wrap=True)
         elif verdict.good:
             scores = ", ".join(f"{seat.slot}={_number(seat.score)}" for seat in record.seats)
-            self._result.print(Text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
+            self._result.print(_text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
         if verdict.good:
-            self._result.print(Text(f"files: {record.directory}"), soft_wrap=True)
+            self._result.print(_text(f"files: {record.directory}"), soft_wrap=True)
             return
         lines = [f"episode {record.id} {'was stopped' if interrupted else 'does not count'}: {verdict.message}"]
         if verdict.evidence:
             lines.append(f"evidence: {verdict.evidence}")
-        lines += [f"try: {next_step(record)}", f"files: {record.directory}"]
-        complain(lines)
+        step = next_step(record)
+        if step:
+            lines.append(f"try: {step}")
+        complain([*lines, f"files: {record.directory}"])
 
 
 @contextlib.contextmanager
@@ -127,14 +146,13 @@ def _subscribed(stream: EventStream, callback: Callable[[Record], None]) -> Gene
         unsubscribe()
 
 
-def _log_line() -> Callable[[Record], None]:
+def _log_line(stderr: Stream, coloured: bool) -> Callable[[Record], None]:
     """Every event as one structlog line with episode, actor and incarnation bound; configures nothing globally."""
-    terminal = sys.stderr.isatty() and "NO_COLOR" not in os.environ
     logger = structlog.wrap_logger(
-        structlog.PrintLogger(sys.stderr),
+        structlog.PrintLogger(stderr.file),
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer(colors=terminal),
+            structlog.dev.ConsoleRenderer(colors=coloured),
         ],
         wrapper_class=structlog.BoundLogger,
         cache_logger_on_first_use=False,
@@ -214,14 +232,12 @@ class _Picture:
             shown += players
         for name in shown:
             age = self._clock() - self._since[name]
-            table.add_row(
-                Text(self._names.get(name, name)), Text(self._states[name]), Text(f"{age:6.1f}s", style="dim")
-            )
+            table.add_row(_text(self._names.get(name, name)), _text(self._states[name]), _text(f"{age:6.1f}s", "dim"))
         if len(self._names) >= MANY_SEATS and players:
             counts = Counter(self._states[name] for name in players)
             words = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-            table.add_row(Text(f"{len(players)} players"), Text(words), Text(""))
-        return Group(Text(f"{self._title}  {_PHASES.get(self._phase, self._phase)}", style="bold"), table)
+            table.add_row(_text(f"{len(players)} players"), _text(words), _text(""))
+        return Group(_text(f"{self._title}  {_PHASES.get(self._phase, self._phase)}", "bold"), table)
 
 
 def _number(value: float | None) -> str:
@@ -230,7 +246,8 @@ def _number(value: float | None) -> str:
 
 def _seat_table(record: EpisodeRecord) -> Table:
     """Seats by score, the best first; a seat with a fault says what it rests on."""
-    table = Table(title=f"{record.coworld} {record.game_version}  {record.variant}".rstrip(), title_justify="left")
+    title = f"{record.coworld} {record.game_version}  {record.variant}".rstrip()
+    table = Table(title=_text(title, "table.title"), title_justify="left")
     for heading, justify in (
         ("seat", "right"),
         ("player", "left"),
@@ -245,11 +262,11 @@ def _seat_table(record: EpisodeRecord) -> Table:
         end = f"{seat.end} ({seat.evidence})" if seat.fault and seat.evidence else str(seat.end)
         won = record.verdict.good and seat.score is not None and seat.score == best
         table.add_row(
-            Text(str(seat.slot)),
-            Text(seat.player),
-            Text(seat.name),
-            Text(_number(seat.score), style="bold green" if won else ""),
-            Text(end, style="red" if seat.fault else ""),
+            _text(str(seat.slot)),
+            _text(seat.player),
+            _text(seat.name),
+            _text(_number(seat.score), "bold green" if won else ""),
+            _text(end, "red" if seat.fault else ""),
         )
     return table
 

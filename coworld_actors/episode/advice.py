@@ -24,6 +24,7 @@ _STEPS = {
     EndReason.REPLAY_MISSING: f"the game has to write the file that {contract.ENV_SAVE_REPLAY_URI} names before it exits",
     EndReason.REPLAY_UNLOADABLE: "read logs/replay.stderr.log and logs/replay.stdout.log",
     EndReason.INFRASTRUCTURE: "free what is short on this machine and run the same command again",
+    EndReason.INTERNAL: "run the same command with --debug and report what it prints",
     EndReason.CANCELLED: "run the same command again",
 }
 

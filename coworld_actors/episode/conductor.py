@@ -13,14 +13,13 @@ The tree, outermost first; starts go down the page, stops go up:
       replay              the game again, to show the replay (when asked for)
       reporter-ID ...     one-shot roles on what the episode left
 
-The conductor is the only one that knows the order of things. It decides nothing about the outcome: facts go to the referee,
-`judge.judge` turns them into the verdict.
+The conductor knows the order of things, `Play` that of the play. Neither decides anything about the outcome: facts go to the
+referee, `judge.judge` turns them into the verdict.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 
 import httpx
 import trio
@@ -29,47 +28,32 @@ from coworld_actors.actors import (
     ActorError,
     ActorRef,
     ActorSystem,
-    AskTimeout,
-    AutoShutdown,
     ChildSpec,
     Event,
     Restart,
-    StartFailed,
-    StopOrder,
     SupervisorRef,
     SupervisorSpec,
 )
-from coworld_actors.episode import launches, probes
 from coworld_actors.episode.events import EpisodeEnded, EpisodeStarted, Phase, PhaseEntered, SupportEnded
-from coworld_actors.episode.findings import Aborted, InfrastructureFault, Violation, ViolationKind
-from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
+from coworld_actors.episode.findings import Aborted, InfrastructureFault
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.judge import judge, seat_reports
-from coworld_actors.episode.player import Player
-from coworld_actors.episode.probes import ContractBroken
+from coworld_actors.episode.play import Play
 from coworld_actors.episode.record import EpisodeRecord, Recorder, SupportReport, write_record
-from coworld_actors.episode.referee import Findings, Referee, RefereeMessage
+from coworld_actors.episode.referee import ASK_DEADLINE, Findings, Referee, RefereeMessage
 from coworld_actors.episode.replay import verify_replay
 from coworld_actors.episode.results import check_results, written_at
-from coworld_actors.episode.role import STOP_GRACE
 from coworld_actors.episode.spec import EpisodeSpec
-from coworld_actors.episode.usher import Usher
-from coworld_actors.episode.verdict import SeatReport, Verdict
-from coworld_actors.episode.viewer import FirstFrame, Silence, Viewer
+from coworld_actors.episode.verdict import Blame, EndReason, ReplayCheck, SeatReport, Verdict
 from coworld_actors.episode.workspace import Workspace
 from coworld_actors.evidence.support import run_support
 from coworld_actors.manifest.schema import compile_schema
-from coworld_drivers.driver import Address, Driver, Site
+from coworld_drivers.driver import Driver, Site
 from coworld_protocol import contract
 from coworld_protocol.contract import ErrorType
+from coworld_protocol.errors import CoworldError, InternalFault
 
 __all__ = ["run_episode"]
-
-ASK_DEADLINE = 5.0
-"""Seconds within which an actor of ours answers that does nothing but keep facts; a miss is a defect of ours."""
-
-GAME_END_WAIT = 1.0
-"""Seconds to wait for the end of a game that broke a clause: a probe of a dying game fails before its exit is seen."""
 
 STOP_DEADLINE = 60.0
 """Seconds for the whole tree to stop; each role's own grace is far below, so reaching it is a defect of ours."""
@@ -91,21 +75,30 @@ async def run_episode(
     Raises:
         Refused: the directory is not new.
         PreconditionMissing: the directory cannot be written.
+        InternalFault: a defect of ours; the episode is recorded all the same, with the reason `internal`.
     """
     workspace = Workspace.create(spec.directory, len(spec.plan.seats))
-    recorder = Recorder(workspace, system.events, spec.id)
+    trouble = Interrupt()
+    recorder = Recorder(workspace, system.events, spec.id, on_error=lambda: trouble.throw("events cannot be recorded"))
     try:
         async with (
             driver.open_site(spec.id) as site,
-            # The game is on loopback: no proxy of the environment applies, and no certificates are loaded for it.
-            httpx.AsyncClient(trust_env=False, verify=False, follow_redirects=False) as client,  # noqa: S501
+            # A bare transport: no proxy of the environment applies on loopback, no certificates are loaded, no redirect is
+            # followed, and no URL with a token in it reaches the host's log, as it would through httpx's client.
+            httpx.AsyncHTTPTransport(trust_env=False, verify=False) as http,
         ):
             house = await system.start_supervisor(f"episode-{spec.id}", SupervisorSpec(scope=spec.id))
+            conductor = _Conductor(system, driver, site, house, http, spec, workspace, recorder)
             try:
-                return await _Conductor(system, driver, site, house, client, spec, workspace, recorder).conduct(
-                    interrupt or Interrupt()
-                )
+                return await conductor.conduct(interrupt or Interrupt(), trouble)
+            except (ActorError, InternalFault) as error:
+                raise conductor.defect(error) from error
+            except CoworldError:
+                raise
+            except Exception as error:
+                raise conductor.defect(error) from error
             finally:
+                conductor.send_players_away()
                 # Restores: no actor of this episode outlives it, also when we are cancelled.
                 with trio.move_on_after(STOP_DEADLINE, shield=True):
                     await house.stop()
@@ -120,7 +113,7 @@ class _Conductor:
         driver: Driver,
         site: Site,
         house: SupervisorRef,
-        client: httpx.AsyncClient,
+        http: httpx.AsyncHTTPTransport,
         spec: EpisodeSpec,
         workspace: Workspace,
         recorder: Recorder,
@@ -129,15 +122,14 @@ class _Conductor:
         self._driver = driver
         self._site = site
         self._house = house
-        self._client = client
+        self._http = http
         self._spec = spec
         self._workspace = workspace
         self._recorder = recorder
         self._tokens = tuple(contract.new_token() for _ in spec.plan.seats)
-        self._viewer: ActorRef[FirstFrame | Silence] | None = None
-        self._referee: ActorRef[RefereeMessage]
+        self._referee: ActorRef[RefereeMessage] | None = None
 
-    async def conduct(self, interrupt: Interrupt) -> EpisodeRecord:
+    async def conduct(self, interrupt: Interrupt, trouble: Interrupt) -> EpisodeRecord:
         spec, workspace = self._spec, self._workspace
         game = spec.plan.manifest.game
         self._publish(
@@ -150,16 +142,18 @@ class _Conductor:
             )
         )
         workspace.write_config(spec.plan.game_config, self._tokens)
-        self._referee = await self._house.start_actor(
+        referee = self._referee = await self._house.start_actor(
             ChildSpec(
                 name="referee",
                 start=lambda: Referee(len(spec.plan.seats), spec.limits.player_grace),
                 restart=Restart.TEMPORARY,
             )
         )
-        await self._play_to_its_end(interrupt)
+        supervisor = await self._house.start_supervisor("play", Play.SUPERVISOR)
+        play = Play(supervisor, self._site, referee, self._http, spec, workspace, self._tokens, self._publish)
+        await play.run(interrupt, trouble)
         self._enter(Phase.CHECKING)
-        verdict, seats = await self._check(interrupt)
+        verdict, seats = await self._check(referee, interrupt)
         self._publish(EpisodeEnded(verdict=verdict, seats=seats))
         reports: list[SupportReport] = []
 
@@ -172,180 +166,33 @@ class _Conductor:
             with interrupt.scope():
                 await run_support(self._house, self._site, spec, workspace, done)
         self._enter(Phase.DONE)
-        now = self._system.events.now()
-        record = EpisodeRecord(
-            id=spec.id,
-            coworld=game.name,
-            game_version=game.version,
-            variant=spec.plan.variant_id,
-            driver=self._driver.name,
-            started=self._recorder.started,
-            seconds=round(self._recorder.seconds(now), 6),
-            verdict=verdict,
-            seats=seats,
-            reports=tuple(reports),
-            phases=self._recorder.phases(now),
-            actors=self._recorder.actors(),
-            directory=str(workspace.root),
-        )
+        record = self._record(verdict, seats, tuple(reports))
         write_record(workspace, record)
         return record
 
-    async def _play_to_its_end(self, interrupt: Interrupt) -> None:
-        """Play until the game has ended and every player has left, was sent away, or somebody called it off."""
-        play = await self._house.start_supervisor(
-            "play", SupervisorSpec(auto_shutdown=AutoShutdown.ANY_SIGNIFICANT), restart=Restart.TEMPORARY
-        )
-        with interrupt.scope() as scope:
-            ended = False
-            with trio.move_on_after(self._spec.limits.timeout) as deadline:
-                ended = await self._play(play)
-            if deadline.cancelled_caught:
-                await self._abort(deadline=True)
-            self._enter(Phase.CLOSING)
-            if ended:
-                await play.wait()
-        if scope.cancelled_caught:
-            await self._abort(deadline=False)
-        await play.stop()
-
-    async def _play(self, play: SupervisorRef) -> bool:
-        """Play until the game has ended. A clause that it breaks is told to the referee and ends the play.
-
-        Returns:
-            whether the game has ended by itself, and with it the play.
-        """
-        try:
-            self._enter(Phase.STARTING)
-            launch = launches.game_launch(self._spec, self._workspace, self._site)
-            game = await play.start_actor(
-                ChildSpec(
-                    name="game",
-                    start=lambda: Game(self._site, launch, self._referee, self._client, self._spec.limits.startup),
-                    restart=Restart.TEMPORARY,
-                    significant=True,
-                    shutdown=2 * STOP_GRACE,
-                )
-            )
-        except StartFailed as failed:
-            if isinstance(failed.cause, GameNotServing):
-                return False
-            raise
-        try:
-            await self._play_with(play, game)
-        except (ContractBroken, ActorError) as error:
-            with trio.move_on_after(GAME_END_WAIT):
-                await game.wait()
-            broken = _broken_clause(error)
-            if broken is None:
-                if game.alive:
-                    raise
-                broken = ContractBroken(ViolationKind.FIRST_FRAME, "the game ended before it sent a frame on /global")
-            await self._referee.tell(
-                Violation(at=trio.current_time(), kind=broken.kind, message=broken.message, evidence=broken.evidence)
-            )
-        return not game.alive
-
-    async def _play_with(self, play: SupervisorRef, game: ActorRef[Reached | Served]) -> None:
-        """Probe the game, connect the viewer, seat the players, then wait for the game's end."""
-        self._enter(Phase.PROBING)
-        address = await game.ask(Reached(), deadline=ASK_DEADLINE)
-        await self._probe(address)
-        self._viewer = await play.start_actor(
-            ChildSpec(name="viewer", start=lambda: Viewer(address), restart=Restart.TEMPORARY)
-        )
-        self._enter(Phase.SEATING)
-        if self._site.sees_connections:
-            seats = {launches.player_name(slot): slot for slot in range(len(self._tokens))}
-            await play.start_actor(
-                ChildSpec(
-                    name="usher",
-                    start=lambda: Usher(self._site, address, seats, self._referee),
-                    restart=Restart.TEMPORARY,
-                )
-            )
-        await self._seat_players(play, await game.ask(Served(), deadline=ASK_DEADLINE))
-        await self._first_frame(self._viewer)
-        self._enter(Phase.PLAYING)
-        await game.wait()
-
-    async def _probe(self, address: Address) -> None:
-        """The checks that come before the first player."""
-        if self._tokens:
-            await probes.check_client_page(
-                self._client, address, contract.ROUTE_CLIENT_PLAYER, slot=0, token=self._tokens[0]
-            )
-            await probes.check_bad_token(address)
-        await probes.check_client_page(self._client, address, contract.ROUTE_CLIENT_GLOBAL)
-
-    async def _seat_players(self, play: SupervisorRef, game: Address) -> None:
-        """Start every player, all at once."""
-        players = await play.start_supervisor(
-            "players", SupervisorSpec(stop_order=StopOrder.TOGETHER), restart=Restart.TEMPORARY
-        )
-
-        def spec(slot: int, token: str) -> ChildSpec:
-            launch = launches.player_launch(self._spec, self._workspace, self._site, game, slot, token)
-            return ChildSpec(
-                name=launch.name,
-                start=lambda: Player(self._site, launch, slot, self._referee),
-                restart=Restart.TEMPORARY,
-                shutdown=self._spec.limits.player_grace + 2 * STOP_GRACE,
-            )
-
-        errors: list[ActorError] = []
-
-        async def start(child: ChildSpec) -> None:
-            try:
-                await players.start_actor(child)
-            except ActorError as error:
-                errors.append(error)
-
-        async with trio.open_nursery() as nursery:
-            for slot, token in enumerate(self._tokens):
-                nursery.start_soon(start, spec(slot, token))
-        if errors:
-            raise errors[0]
-
-    async def _first_frame(self, viewer: ActorRef[FirstFrame | Silence]) -> None:
-        """Wait for the first sign of life on `/global`.
-
-        Raises:
-            ContractBroken: there is none in time.
-        """
-        limit = self._spec.limits.first_frame
-        try:
-            await viewer.ask(FirstFrame(), deadline=limit)
-        except AskTimeout:
-            raise ContractBroken(
-                ViolationKind.FIRST_FRAME, "the game sends nothing to its viewers", f"no frame within {limit:g} s"
-            ) from None
-
-    async def _abort(self, *, deadline: bool) -> None:
-        """Tell the referee that the play is called off; from now on nobody has patience with a player."""
-        silence = math.inf
-        if self._viewer is not None:
-            with contextlib.suppress(ActorError):
-                silence = await self._viewer.ask(Silence(), deadline=ASK_DEADLINE)
-        await self._referee.tell(Aborted(at=trio.current_time(), deadline=deadline, silence=silence))
-
-    async def _check(self, interrupt: Interrupt) -> tuple[Verdict, tuple[SeatReport, ...]]:
+    async def _check(
+        self, referee: ActorRef[RefereeMessage], interrupt: Interrupt
+    ) -> tuple[Verdict, tuple[SeatReport, ...]]:
         """Look at what the episode left and judge it."""
         spec, workspace = self._spec, self._workspace
         await trio.to_thread.run_sync(workspace.collect_artifacts)
-        facts = await self._referee.ask(Findings(), deadline=ASK_DEADLINE)
+        facts = await referee.ask(Findings(), deadline=ASK_DEADLINE)
         facts.results_at = written_at(workspace)
         if self._recorder.write_error and not facts.fault:
             message = f"events.jsonl cannot be written: {self._recorder.write_error.strerror}"
             facts.fault = InfrastructureFault(at=trio.current_time(), message=message)
+        if self._recorder.crash:
+            raise InternalFault(f"an actor of ours crashed: {self._recorder.crash}")
         schema = compile_schema(spec.plan.manifest.game.results_schema)
         results = await trio.to_thread.run_sync(check_results, workspace, schema)
-        replay: tuple[ErrorType, str] | None = None
-        if spec.verify_replay and results.error is None and not facts.aborted:
+        replay = ReplayCheck()
+        if spec.verify_replay and results.error is None and facts.over_by_itself:
             with interrupt.scope() as scope:
-                replay = await verify_replay(self._house, self._site, spec, workspace, self._client)
+                replay = await verify_replay(self._house, self._site, spec, workspace, self._http)
             if scope.cancelled_caught:
-                facts.aborted = Aborted(at=trio.current_time(), deadline=False)
+                replay = ReplayCheck(
+                    error=ErrorType.EPISODE_INCONCLUSIVE, message="the replay was not verified to the end"
+                )
         names = [
             (seat.player_id, seat.name, str(workspace.player_log(seat.slot).relative_to(workspace.root)))
             for seat in spec.plan.seats
@@ -353,16 +200,56 @@ class _Conductor:
         seats = seat_reports(facts, names, results)
         return judge(facts, seats, results, replay), seats
 
+    def send_players_away(self) -> None:
+        """Whoever leaves through an exception or a cancellation has no patience with players."""
+        if self._referee is not None:
+            with contextlib.suppress(ActorError):
+                self._referee.tell_nowait(Aborted(at=trio.current_time(), deadline=False))
+
+    def defect(self, error: Exception) -> InternalFault:
+        """Record an episode that a defect of ours has ended; returns what to raise."""
+        fault = error if isinstance(error, InternalFault) else None
+        message = fault.what if fault else f"{type(error).__name__}: {error}"
+        verdict = Verdict(
+            good=False,
+            reason=EndReason.INTERNAL,
+            error_type=ErrorType.CRASH,
+            message=message,
+            blame=Blame.INFRASTRUCTURE,
+        )
+        # The defect is what has to be told; that it could not be written down would only hide it.
+        with contextlib.suppress(Exception):
+            write_record(self._workspace, self._record(verdict, (), ()))
+        return InternalFault(
+            f"a defect of this program ended episode {self._spec.id}: {message}",
+            evidence=fault.evidence if fault else "",
+            todo="run the same command with --debug and report what it prints",
+            where=str(self._workspace.root),
+        )
+
+    def _record(
+        self, verdict: Verdict, seats: tuple[SeatReport, ...], reports: tuple[SupportReport, ...]
+    ) -> EpisodeRecord:
+        game = self._spec.plan.manifest.game
+        now = self._system.events.now()
+        return EpisodeRecord(
+            id=self._spec.id,
+            coworld=game.name,
+            game_version=game.version,
+            variant=self._spec.plan.variant_id,
+            driver=self._driver.name,
+            started=self._recorder.started,
+            seconds=round(self._recorder.seconds(now), 6),
+            verdict=verdict,
+            seats=seats,
+            reports=reports,
+            phases=self._recorder.phases(now),
+            actors=self._recorder.actors(),
+            directory=str(self._workspace.root),
+        )
+
     def _enter(self, phase: Phase) -> None:
         self._publish(PhaseEntered(phase=phase))
 
     def _publish(self, event: Event) -> None:
         self._system.events.publish(event, scope=self._spec.id)
-
-
-def _broken_clause(error: Exception) -> ContractBroken | None:
-    """The broken clause behind an error of the tree, if there is one."""
-    cause: BaseException | None = error.cause if isinstance(error, StartFailed) else error
-    while cause is not None and not isinstance(cause, ContractBroken):
-        cause = cause.__cause__
-    return cause

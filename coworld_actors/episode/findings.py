@@ -16,15 +16,17 @@ __all__ = [
     "Aborted",
     "Facts",
     "Finding",
+    "FrameSeen",
     "GameEnded",
     "GameStarted",
+    "HealthAnswer",
     "InfrastructureFault",
     "Looked",
     "MayStay",
+    "NeverServed",
     "SeatConnected",
     "SeatEnded",
     "SeatStarted",
-    "StartFailed",
     "StartFault",
     "Violation",
     "ViolationKind",
@@ -66,7 +68,13 @@ class GameStarted(Finding, frozen=True):
     """The game answered its health check for the first time."""
 
 
-class StartFailed(Finding, frozen=True):
+class HealthAnswer(Finding, frozen=True):
+    """What the game says to its health check while it is not ready; told when it changes."""
+
+    answer: str
+
+
+class NeverServed(Finding, frozen=True):
     """The game never got to serve.
 
     Attributes:
@@ -98,6 +106,10 @@ class Violation(Finding, frozen=True):
     kind: ViolationKind
     message: str
     evidence: str = ""
+
+
+class FrameSeen(Finding, frozen=True):
+    """The game has sent its first frame on `/global`."""
 
 
 class SeatStarted(Finding, frozen=True):
@@ -163,7 +175,9 @@ class Facts(msgspec.Struct, kw_only=True):
     Attributes:
         slots: number of seats.
         healthy: the game has answered its health check.
-        start_failed: why it never did.
+        last_answer: what it answered before, if anything.
+        frame_seen: it has sent a frame on `/global`.
+        never_served: why it never got to serve.
         game_ended: its end.
         violation: the first clause that it broke.
         fault: the first fault of the machine or of ours.
@@ -178,7 +192,9 @@ class Facts(msgspec.Struct, kw_only=True):
 
     slots: int
     healthy: bool = False
-    start_failed: StartFailed | None = None
+    last_answer: str = ""
+    frame_seen: bool = False
+    never_served: NeverServed | None = None
     game_ended: GameEnded | None = None
     violation: Violation | None = None
     fault: InfrastructureFault | None = None
@@ -196,7 +212,17 @@ class Facts(msgspec.Struct, kw_only=True):
             return False
         return self.looked_at - self.started[slot] >= ABSENCE
 
+    @property
+    def over_by_itself(self) -> bool:
+        """Whether the game has ended, and nobody made it."""
+        return self.game_ended is not None and not self.game_ended.status.stopped
+
+    @property
     def over_at(self) -> float:
         """When the game was over for its players: results are written before players are told, and the exit comes last."""
-        ends = [self.results_at, self.game_ended.at if self.game_ended else None]
-        return min((end for end in ends if end is not None), default=math.inf)
+        exit_at = self.game_ended.at if self.game_ended and self.over_by_itself else math.inf
+        return min(exit_at, math.inf if self.results_at is None else self.results_at)
+
+    def came_too_late(self, slot: int) -> bool:
+        """Whether the game may have been gone before the seat's player could connect: started just before, never seen there."""
+        return slot not in self.connected and self.over_at - self.started.get(slot, -math.inf) < ABSENCE

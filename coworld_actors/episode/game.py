@@ -10,7 +10,14 @@ import trio
 from coworld_actors.actors import ActorRef, Request
 from coworld_actors.episode import probes
 from coworld_actors.episode.events import GameRestarted
-from coworld_actors.episode.findings import GameEnded, GameStarted, InfrastructureFault, StartFailed, StartFault
+from coworld_actors.episode.findings import (
+    GameEnded,
+    GameStarted,
+    HealthAnswer,
+    InfrastructureFault,
+    NeverServed,
+    StartFault,
+)
 from coworld_actors.episode.referee import RefereeMessage
 from coworld_actors.episode.role import Role, address_of, is_machine_fault, last_line
 from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
@@ -42,7 +49,7 @@ class Game(Role[Reached | Served]):
         site: where it runs.
         launch: how.
         referee: whom it reports to.
-        client: for the health check.
+        http: for the health check.
         startup: seconds it may take to become healthy.
     """
 
@@ -51,12 +58,12 @@ class Game(Role[Reached | Served]):
         site: Site,
         launch: Launch,
         referee: ActorRef[RefereeMessage],
-        client: httpx.AsyncClient,
+        http: httpx.AsyncHTTPTransport,
         startup: float,
     ) -> None:
         super().__init__(site, launch)
         self._referee = referee
-        self._client = client
+        self._http = http
         self._startup = startup
         self._last_answer = ""
 
@@ -104,16 +111,19 @@ class Game(Role[Reached | Served]):
                 if await handle.port_taken():
                     return False
                 await self._give_up(StartFault.EXITED, status, last_line(handle))
-            self._last_answer = await probes.ask_health(self._client, address)
-            if not self._last_answer:
-                return await handle.owns_address()
-            if self._last_answer != probes.NOBODY_LISTENS and await handle.port_taken():
+            answer = await probes.ask_health(self._http, address)
+            if not answer and await handle.owns_address():
+                return True
+            if answer != probes.NOBODY_LISTENS and await handle.port_taken():
                 return False
+            if answer != self._last_answer:
+                self._last_answer = answer
+                await self._referee.tell(HealthAnswer(at=trio.current_time(), answer=answer))
             with trio.move_on_after(contract.HEALTH_POLL):
                 await handle.wait()
 
     async def _give_up(self, fault: StartFault, status: ExitStatus | None = None, detail: str = "") -> NoReturn:
-        await self._referee.tell(StartFailed(at=trio.current_time(), fault=fault, status=status, detail=detail))
+        await self._referee.tell(NeverServed(at=trio.current_time(), fault=fault, status=status, detail=detail))
         raise GameNotServing(fault)
 
     async def _blame_machine(self, message: str) -> NoReturn:

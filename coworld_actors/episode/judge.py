@@ -10,7 +10,16 @@ import math
 from collections.abc import Sequence
 
 from coworld_actors.episode.findings import Facts, StartFault, ViolationKind
-from coworld_actors.episode.verdict import FAULTS, Blame, EndReason, ResultsCheck, SeatEnd, SeatReport, Verdict
+from coworld_actors.episode.verdict import (
+    FAULTS,
+    Blame,
+    EndReason,
+    ReplayCheck,
+    ResultsCheck,
+    SeatEnd,
+    SeatReport,
+    Verdict,
+)
 from coworld_drivers.driver import ExitKind, ExitStatus
 from coworld_protocol.contract import ErrorType
 
@@ -23,6 +32,13 @@ _START = {
     StartFault.EXITED: (EndReason.GAME_START_FAILED, "the game exited before it was healthy"),
     StartFault.NEVER_HEALTHY: (EndReason.GAME_NEVER_HEALTHY, "the game never became healthy"),
     StartFault.NOT_LAUNCHED: (EndReason.GAME_START_FAILED, "the game could not be started"),
+}
+
+_REPLAY = {
+    ErrorType.REPLAY_MISSING: (EndReason.REPLAY_MISSING, Blame.GAME),
+    ErrorType.REPLAY_UNLOADABLE: (EndReason.REPLAY_UNLOADABLE, Blame.GAME),
+    ErrorType.PLATFORM_ERROR: (EndReason.INFRASTRUCTURE, Blame.INFRASTRUCTURE),
+    ErrorType.EPISODE_INCONCLUSIVE: (EndReason.CANCELLED, Blame.CALLER),
 }
 
 _WORDS = {
@@ -46,8 +62,10 @@ def seat_end(facts: Facts, slot: int) -> SeatEnd:
         if facts.was_absent(slot):
             return SeatEnd.NEVER_CONNECTED
         return SeatEnd.OVERSTAYED if ended.overstayed else SeatEnd.STOPPED
+    if not status.ok and ended.at >= facts.over_at and facts.came_too_late(slot):
+        return SeatEnd.ORPHANED
     if status.ok:
-        return SeatEnd.FINISHED if ended.at >= facts.over_at() else SeatEnd.LEFT_EARLY
+        return SeatEnd.FINISHED if ended.at >= facts.over_at else SeatEnd.LEFT_EARLY
     if status.kind is ExitKind.OOM:
         return SeatEnd.OUT_OF_MEMORY
     if status.kind is ExitKind.LOST:
@@ -97,7 +115,7 @@ def judge(
     facts: Facts,
     seats: Sequence[SeatReport],
     results: ResultsCheck | None = None,
-    replay: tuple[ErrorType, str] | None = None,
+    replay: ReplayCheck | None = None,
 ) -> Verdict:
     """The verdict on an episode.
 
@@ -105,7 +123,7 @@ def judge(
         facts: what was found.
         seats: every seat's report.
         results: what was found where the results should be; None when nobody looked, because the game did not end well.
-        replay: what is wrong with the replay, when it was verified and something is.
+        replay: what came of the replay, when it was verified.
     """
     faulty = tuple(seat.slot for seat in seats if seat.fault)
 
@@ -120,53 +138,36 @@ def judge(
             failed_seats=faulty,
         )
 
-    def seat_words() -> str:
-        worst = [seat for seat in seats if seat.fault]
-        first = worst[0]
-        more = f" (and {len(worst) - 1} more)" if len(worst) > 1 else ""
-        return f"player {first.player} in seat {first.slot} {_WORDS[first.end]}{more}"
-
-    def seat_evidence() -> str:
-        return "; ".join(f"seat {seat.slot}: {seat.evidence or seat.end}" for seat in seats if seat.fault)
-
+    # A deadline or an interrupt that came when the game had ended by itself came too late to be the reason.
+    aborted = None if facts.over_by_itself else facts.aborted
+    ended = facts.game_ended
+    # Who failed after the game was over cannot have kept it from beginning or ending.
+    culprits = [
+        seat
+        for seat in seats
+        if seat.fault and (seat.slot not in facts.seats or facts.seats[seat.slot].at < facts.over_at)
+    ]
     if facts.fault:
         return bad(EndReason.INFRASTRUCTURE, ErrorType.PLATFORM_ERROR, Blame.INFRASTRUCTURE, facts.fault.message)
-    if facts.aborted and not facts.aborted.deadline:
+    if aborted and not aborted.deadline:
         return bad(
-            EndReason.CANCELLED, ErrorType.EPISODE_INCONCLUSIVE, Blame.CALLER, "the episode was cancelled by its caller"
+            EndReason.CANCELLED,
+            ErrorType.EPISODE_INCONCLUSIVE,
+            Blame.CALLER,
+            "the episode was cancelled by its caller",
         )
-    ended = facts.game_ended
-    crashed = ended is not None and not ended.status.ok and not ended.status.stopped
-    if facts.start_failed:
-        reason, message = _START[facts.start_failed.fault]
-        start = facts.start_failed
-        evidence = _evidence(start.status, start.detail) if start.status else start.detail
+    if facts.never_served:
+        served = facts.never_served
+        reason, message = _START[served.fault]
+        evidence = _evidence(served.status, served.detail) if served.status else served.detail
         return bad(reason, ErrorType.GAME_UNHEALTHY, Blame.GAME, message, evidence)
-    if ended and crashed:
-        if ended.status.kind is ExitKind.LOST:
-            return bad(
-                EndReason.INFRASTRUCTURE,
-                ErrorType.PLATFORM_ERROR,
-                Blame.INFRASTRUCTURE,
-                "the game's end was lost",
-                str(ended.status),
-            )
-        oom = ended.status.kind is ExitKind.OOM
-        return bad(
-            EndReason.GAME_OUT_OF_MEMORY if oom else EndReason.GAME_CRASHED,
-            ErrorType.GAME_UNHEALTHY,
-            Blame.GAME,
-            "the game ran out of memory" if oom else "the game crashed during the episode",
-            _evidence(ended.status, ended.tail),
-        )
+    if ended and facts.over_by_itself and not ended.status.ok:
+        return bad(*_crash(ended.status), _evidence(ended.status, ended.tail))
     if facts.violation:
-        if facts.violation.kind is ViolationKind.FIRST_FRAME and faulty:
+        if facts.violation.kind is ViolationKind.FIRST_FRAME and culprits:
+            message = f"{_words(culprits)} and the game never began"
             return bad(
-                EndReason.PLAYER_FAILED,
-                ErrorType.PLAYER_ERROR,
-                Blame.PLAYERS,
-                f"{seat_words()} and the game never began",
-                seat_evidence(),
+                EndReason.PLAYER_FAILED, ErrorType.PLAYER_ERROR, Blame.PLAYERS, message, _seat_evidence(culprits)
             )
         return bad(
             EndReason.CONTRACT_VIOLATED,
@@ -175,19 +176,18 @@ def judge(
             facts.violation.message,
             facts.violation.evidence,
         )
-    if facts.aborted:
-        if faulty:
-            return bad(
-                EndReason.PLAYER_FAILED,
-                ErrorType.PLAYER_ERROR,
-                Blame.PLAYERS,
-                f"{seat_words()} and the game did not end before the deadline",
-                seat_evidence(),
-            )
+    if aborted and not facts.healthy:
+        reason, message = _START[StartFault.NEVER_HEALTHY]
+        answer = f"last answer: {facts.last_answer}" if facts.last_answer else "it never answered"
+        return bad(reason, ErrorType.GAME_UNHEALTHY, Blame.GAME, message, answer)
+    if aborted:
         written = results is not None and results.error is None
-        silence = facts.aborted.silence
-        stalled = written or silence >= STALL_SILENCE
-        seen = "it never sent a frame" if math.isinf(silence) else f"its last frame is {silence:.1f} s old"
+        if culprits and not written:
+            message = f"{_words(culprits)} and the game did not end before the deadline"
+            return bad(
+                EndReason.PLAYER_FAILED, ErrorType.PLAYER_ERROR, Blame.PLAYERS, message, _seat_evidence(culprits)
+            )
+        stalled = written or aborted.silence >= STALL_SILENCE
         return bad(
             EndReason.STALLED if stalled else EndReason.TIMED_OUT,
             ErrorType.EPISODE_TIMEOUT,
@@ -197,8 +197,12 @@ def judge(
             else "the game stalled and did not end before the deadline"
             if stalled
             else "the game was still playing at the deadline",
-            seen,
+            "it never sent a frame"
+            if math.isinf(aborted.silence)
+            else f"its last frame is {aborted.silence:.1f} s old",
         )
+    if ended is None or not facts.over_by_itself:
+        return bad(EndReason.INTERNAL, ErrorType.CRASH, Blame.INFRASTRUCTURE, "the game's end was not observed")
     if results and results.error:
         missing = results.error is ErrorType.RESULTS_MISSING
         return bad(
@@ -208,8 +212,34 @@ def judge(
             "the game ended without results" if missing else "the game's results break its own schema",
             results.message,
         )
-    if replay:
-        error, message = replay
-        missing = error is ErrorType.REPLAY_MISSING
-        return bad(EndReason.REPLAY_MISSING if missing else EndReason.REPLAY_UNLOADABLE, error, Blame.GAME, message)
+    if not facts.frame_seen:
+        return bad(
+            EndReason.CONTRACT_VIOLATED,
+            ErrorType.GAME_CONTRACT_VIOLATION,
+            Blame.GAME,
+            "the game ended before it sent a frame on /global",
+        )
+    if replay and replay.error:
+        reason, blame = _REPLAY[replay.error]
+        return bad(reason, replay.error, blame, replay.message)
     return Verdict(good=True, reason=EndReason.COMPLETED, failed_seats=faulty)
+
+
+def _crash(status: ExitStatus) -> tuple[EndReason, ErrorType, Blame, str]:
+    match status.kind:
+        case ExitKind.LOST:
+            return EndReason.INFRASTRUCTURE, ErrorType.PLATFORM_ERROR, Blame.INFRASTRUCTURE, "the game's end was lost"
+        case ExitKind.OOM:
+            return EndReason.GAME_OUT_OF_MEMORY, ErrorType.GAME_UNHEALTHY, Blame.GAME, "the game ran out of memory"
+        case _:
+            message = "the game crashed during the episode"
+            return EndReason.GAME_CRASHED, ErrorType.GAME_UNHEALTHY, Blame.GAME, message
+
+
+def _words(seats: Sequence[SeatReport]) -> str:
+    more = f" (and {len(seats) - 1} more)" if len(seats) > 1 else ""
+    return f"player {seats[0].player} in seat {seats[0].slot} {_WORDS[seats[0].end]}{more}"
+
+
+def _seat_evidence(seats: Sequence[SeatReport]) -> str:
+    return "; ".join(f"seat {seat.slot}: {seat.evidence or seat.end}" for seat in seats)

@@ -9,8 +9,8 @@ import trio
 from coworld_actors.actors import ActorRef
 from coworld_actors.episode.findings import InfrastructureFault, MayStay, SeatEnded, SeatStarted
 from coworld_actors.episode.referee import RefereeMessage
-from coworld_actors.episode.role import Role, is_machine_fault, last_line
-from coworld_drivers.driver import ExitStatus, Handle, Launch, Site
+from coworld_actors.episode.role import Role, in_a_sentence, last_line
+from coworld_drivers.driver import ExitStatus, Handle, Launch, MachineFault, Site
 from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["Player"]
@@ -36,11 +36,11 @@ class Player(Role[None]):
         try:
             await self.start()
         except PreconditionMissing as error:
-            now, sentence = trio.current_time(), "; ".join(error.lines())
+            now = trio.current_time()
             await self._referee.tell(
-                InfrastructureFault(at=now, message=sentence)
-                if is_machine_fault(error, self.launch)
-                else SeatEnded(at=now, slot=self._slot, status=None, tail=sentence)
+                InfrastructureFault(at=now, message=in_a_sentence(error))
+                if isinstance(error, MachineFault)
+                else SeatEnded(at=now, slot=self._slot, status=None, tail="; ".join(error.lines()))
             )
             self.context.stop()
             return
@@ -58,7 +58,7 @@ class Player(Role[None]):
         """Tell the referee; a log that could not be written is a fault of the machine's."""
         now = trio.current_time()
         if handle.log_error is not None:
-            await self._referee.tell(InfrastructureFault(at=now, message=str(handle.log_error)))
+            await self._referee.tell(InfrastructureFault(at=now, message=in_a_sentence(handle.log_error)))
         await self._referee.tell(
             SeatEnded(at=now, slot=self._slot, status=status, overstayed=overstayed, tail=last_line(handle))
         )

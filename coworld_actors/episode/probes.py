@@ -65,7 +65,7 @@ def player_url(address: Address, slot: int, token: str) -> str:
     return f"ws://{address}{player_target(slot, token)}"
 
 
-async def ask_health(client: httpx.AsyncClient, address: Address) -> str:
+async def ask_health(http: httpx.AsyncHTTPTransport, address: Address) -> str:
     """Ask once whether the game is ready.
 
     Returns:
@@ -73,8 +73,8 @@ async def ask_health(client: httpx.AsyncClient, address: Address) -> str:
     """
     try:
         with trio.fail_after(contract.HEALTH_TIMEOUT):
-            async with client.stream("GET", f"http://{address}{contract.ROUTE_HEALTH}") as answer:
-                return "" if answer.status_code == 200 else f"HTTP status {answer.status_code}"
+            answer = await _get(http, f"http://{address}{contract.ROUTE_HEALTH}")
+            return "" if answer.status_code == 200 else f"HTTP status {answer.status_code}"
     except trio.TooSlowError:
         return f"no answer within {contract.HEALTH_TIMEOUT:g} s"
     except httpx.ConnectError:
@@ -83,13 +83,20 @@ async def ask_health(client: httpx.AsyncClient, address: Address) -> str:
         return _words(error)
 
 
+async def _get(http: httpx.AsyncHTTPTransport, url: str, **query: str | int) -> httpx.Response:
+    """The head of an answer; its body, which may have no end, is not read."""
+    answer = await http.handle_async_request(httpx.Request("GET", url, params=query or None))
+    await answer.aclose()
+    return answer
+
+
 async def check_client_page(
-    client: httpx.AsyncClient, address: Address, route: str, *, redirects: bool = False, **query: str | int
+    http: httpx.AsyncHTTPTransport, address: Address, route: str, *, redirects: bool = False, **query: str | int
 ) -> None:
     """Check that a browser page is there.
 
     Args:
-        client: does not follow redirects.
+        http: a transport of httpx's.
         address: the game's.
         route: `/client/...`.
         redirects: whether an answer of 3xx is good enough.
@@ -104,9 +111,9 @@ async def check_client_page(
 
     try:
         with trio.fail_after(contract.CONTRACT_GET_TIMEOUT):
-            async with client.stream("GET", f"http://{address}{route}", params=query) as answer:
-                if not (answer.is_success or (redirects and answer.is_redirect)):
-                    raise broken(f"HTTP status {answer.status_code}")
+            answer = await _get(http, f"http://{address}{route}", **query)
+            if not (answer.is_success or (redirects and answer.is_redirect)):
+                raise broken(f"HTTP status {answer.status_code}")
     except trio.TooSlowError:
         raise broken(f"no answer within {contract.CONTRACT_GET_TIMEOUT:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import BinaryIO
 
 import msgspec
 
 from coworld_actors.actors import EventStream, Record
+from coworld_actors.actors.events import ActorCrashed
 from coworld_actors.episode.events import Phase, PhaseEntered, RoleEnded, RoleStarted
+from coworld_actors.episode.game import GameNotServing
+from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.verdict import Blame, SeatReport, Verdict
-from coworld_actors.episode.workspace import Workspace, write_atomically
+from coworld_actors.episode.workspace import FOR_READERS, Workspace, write_atomically
 from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["ActorTiming", "EpisodeRecord", "PhaseTiming", "Recorder", "SupportReport", "write_record"]
 
 RECORD_VERSION = 1
 """Version of `episode.json`; raised when a reader of the old one would misread the new one."""
+
+
+EXPECTED_CRASHES = frozenset({GameNotServing.__name__, ContractBroken.__name__})
+"""What an actor raises to say that its role, and not we, did something wrong."""
 
 
 class PhaseTiming(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,13 +112,21 @@ class Recorder:
         workspace: where `events.jsonl` goes.
         stream: the system's events.
         scope: the episode's id.
+        on_error: called once, when the file cannot be written any more.
+
+    Attributes:
+        write_error: why it cannot be written; None while all is well.
+        crash: the first crash of an actor of ours that is no finding about a role, as `path: Type: text`.
 
     Raises:
         PreconditionMissing: the file cannot be made.
     """
 
-    def __init__(self, workspace: Workspace, stream: EventStream, scope: str) -> None:
+    def __init__(
+        self, workspace: Workspace, stream: EventStream, scope: str, *, on_error: Callable[[], None] = lambda: None
+    ) -> None:
         self._scope = scope
+        self._on_error = on_error
         self._records = 0
         self._begin: float | None = None
         self._started = datetime.datetime.now(datetime.UTC)
@@ -118,6 +134,7 @@ class Recorder:
         self._roles: dict[str, tuple[RoleStarted, float]] = {}
         self._ends: dict[str, float] = {}
         self.write_error: OSError | None = None
+        self.crash = ""
         try:
             self._file: BinaryIO = workspace.events.open("xb", buffering=0)
         except OSError as error:
@@ -140,6 +157,8 @@ class Recorder:
                 self._roles[event.name] = (event, record.at)
             case RoleEnded(name=name):
                 self._ends[name] = record.at
+            case ActorCrashed(error=error, message=message) if error not in EXPECTED_CRASHES:
+                self.crash = self.crash or f"{record.actor}: {error}: {message}"
             case _:
                 pass
         if self.write_error is None:
@@ -147,6 +166,7 @@ class Recorder:
                 self._file.write(msgspec.json.encode(record) + b"\n")
             except OSError as error:
                 self.write_error = error
+                self._on_error()
 
     def close(self) -> None:
         """Stop listening and close the file."""
@@ -193,14 +213,15 @@ def write_record(workspace: Workspace, record: EpisodeRecord) -> None:
         PreconditionMissing: the directory cannot be written.
     """
     workspace.free(workspace.episode, workspace.error_info)
-    write_atomically(workspace.episode, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+    write_atomically(workspace.episode, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n", FOR_READERS)
     if not record.verdict.good:
         info = {
             "error_type": record.verdict.error_type,
             "message": record.verdict.message,
             "failed_policy_index": _blamed_seat(record),
         }
-        write_atomically(workspace.error_info, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+        data = msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n"
+        write_atomically(workspace.error_info, data, FOR_READERS)
 
 
 def _blamed_seat(record: EpisodeRecord) -> int | None:

@@ -6,6 +6,7 @@ nothing; `judge.judge` does, once, at the end.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import trio
@@ -14,28 +15,36 @@ from coworld_actors.actors import Actor, Deferred, Request
 from coworld_actors.episode.findings import (
     Aborted,
     Facts,
+    FrameSeen,
     GameEnded,
     GameStarted,
+    HealthAnswer,
     InfrastructureFault,
     Looked,
     MayStay,
+    NeverServed,
     SeatConnected,
     SeatEnded,
     SeatStarted,
-    StartFailed,
     Violation,
 )
 
-__all__ = ["Findings", "Referee", "RefereeMessage"]
+__all__ = ["ASK_DEADLINE", "Findings", "Referee", "RefereeMessage"]
+
+
+ASK_DEADLINE = 5.0
+"""Seconds within which an actor of ours answers that does nothing but keep facts; a miss is a defect of ours."""
 
 
 class Findings(Request[Facts], frozen=True):
-    """Everything found so far."""
+    """Everything found so far; the reply is a copy of its own."""
 
 
 RefereeMessage = (
     GameStarted
-    | StartFailed
+    | NeverServed
+    | HealthAnswer
+    | FrameSeen
     | GameEnded
     | Violation
     | SeatStarted
@@ -68,8 +77,12 @@ class Referee(Actor[RefereeMessage]):
         match message:
             case GameStarted():
                 facts.healthy = True
-            case StartFailed():
-                facts.start_failed = facts.start_failed or message
+            case NeverServed():
+                facts.never_served = facts.never_served or message
+            case HealthAnswer():
+                facts.last_answer = message.answer
+            case FrameSeen():
+                facts.frame_seen = True
             case GameEnded():
                 facts.game_ended = message
                 self.context.spawn(self._ring, message.at + self._player_grace)
@@ -100,7 +113,7 @@ class Referee(Actor[RefereeMessage]):
                 elif trio.current_time() >= ended.at + self._player_grace:
                     self._send_away(used_up=True)
             case Findings():
-                return facts
+                return copy.deepcopy(facts)
         return None
 
     async def _ring(self, at: float) -> None:

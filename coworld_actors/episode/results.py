@@ -61,5 +61,10 @@ def scores_of(results: Any) -> tuple[float, ...]:
     scores = results.get("scores") if isinstance(results, dict) else None
     if not isinstance(scores, list):
         return ()
-    numbers = [s for s in scores if isinstance(s, int | float) and not isinstance(s, bool) and math.isfinite(s)]
-    return tuple(float(s) for s in numbers) if len(numbers) == len(scores) else ()
+    if any(isinstance(score, bool) or not isinstance(score, int | float) for score in scores):
+        return ()
+    try:
+        numbers = tuple(float(score) for score in scores)
+    except OverflowError:
+        return ()
+    return numbers if all(math.isfinite(number) for number in numbers) else ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import re
 from typing import Generic, TypeVar
 
@@ -10,18 +9,13 @@ import trio
 
 from coworld_actors.actors import Actor, StopReason
 from coworld_actors.episode.events import RoleEnded, RoleStarted
-from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
-from coworld_protocol.errors import PreconditionMissing
+from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, MachineFault, Site
+from coworld_protocol.errors import CoworldError, PreconditionMissing
 
-__all__ = ["STOP_GRACE", "Role", "address_of", "is_machine_fault", "last_line"]
+__all__ = ["STOP_GRACE", "Role", "address_of", "in_a_sentence", "is_machine_fault", "last_line"]
 
 STOP_GRACE = 5.0
 """Seconds between asking a role to end and killing it."""
-
-SHORTAGES = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.EIO}
-)
-"""What the kernel says when the machine, and not the role, keeps a process from being started."""
 
 URL_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S*")
 
@@ -45,13 +39,15 @@ def last_line(handle: Handle) -> str:
     return "".join(c if c.isprintable() else " " for c in URL_QUERY.sub(r"\1", lines[-1]))[:200].strip()
 
 
+def in_a_sentence(error: CoworldError) -> str:
+    """What an error says and what it rests on, without its next step: a verdict has one of its own."""
+    return f"{error.what}: {error.evidence}" if error.evidence else error.what
+
+
 def is_machine_fault(error: PreconditionMissing, launch: Launch) -> bool:
     """Whether a start failed for lack of something of the machine's, or because a log of ours could not be opened."""
-    cause = error.__cause__
-    if not isinstance(cause, OSError):
-        return False
-    logs = [str(path) for path in (launch.stdout, launch.stderr) if path is not None]
-    return cause.errno in SHORTAGES or str(cause.filename) in logs
+    del launch
+    return isinstance(error, MachineFault)
 
 
 class Role(Actor[M], Generic[M]):
@@ -78,6 +74,7 @@ class Role(Actor[M], Generic[M]):
         """Start the process.
 
         Raises:
+            coworld_drivers.driver.MachineFault: it cannot be started, and no role is to blame for that.
             coworld_drivers.driver.StartFailed: it cannot be started.
         """
         self.process = await self.site.start(self.launch)

@@ -47,10 +47,12 @@ class Usher(Actor[None]):
         while self._missing:
             began = trio.current_time()
             seen = await self._site.connected(self._address)
-            for name in seen & self._missing.keys():
+            for name in seen.names & self._missing.keys():
                 slot = self._missing.pop(name)
                 self.context.publish(SeatJoined(slot=slot))
                 await self._referee.tell(SeatConnected(at=trio.current_time(), slot=slot))
             now = trio.current_time()
-            await self._referee.tell(Looked(at=began))
+            # An incomplete look proves nobody's absence: the connection without an owner may be anybody's.
+            if seen.complete:
+                await self._referee.tell(Looked(at=began))
             await trio.sleep(max(LOOK_PAUSE, LOOK_SHARE * (now - began)))

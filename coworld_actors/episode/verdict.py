@@ -13,7 +13,7 @@ import msgspec
 
 from coworld_protocol.contract import ErrorType
 
-__all__ = ["FAULTS", "Blame", "EndReason", "ResultsCheck", "SeatEnd", "SeatReport", "Verdict"]
+__all__ = ["FAULTS", "Blame", "EndReason", "ReplayCheck", "ResultsCheck", "SeatEnd", "SeatReport", "Verdict"]
 
 
 class EndReason(enum.StrEnum):
@@ -33,6 +33,7 @@ class EndReason(enum.StrEnum):
     REPLAY_MISSING = "replay_missing"
     REPLAY_UNLOADABLE = "replay_unloadable"
     INFRASTRUCTURE = "infrastructure"
+    INTERNAL = "internal"
     CANCELLED = "cancelled"
 
 
@@ -46,6 +47,7 @@ class SeatEnd(enum.StrEnum):
     START_FAILED = "start_failed"
     NEVER_CONNECTED = "never_connected"
     OVERSTAYED = "overstayed"
+    ORPHANED = "orphaned"
     STOPPED = "stopped"
     NOT_STARTED = "not_started"
     UNKNOWN = "unknown"
@@ -79,6 +81,18 @@ class ResultsCheck(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorType | None = None
     message: str = ""
     scores: tuple[float, ...] = ()
+
+
+class ReplayCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of loading the replay again.
+
+    Attributes:
+        error: None when it was shown; otherwise what kept it from that.
+        message: what is wrong, in a sentence.
+    """
+
+    error: ErrorType | None = None
+    message: str = ""
 
 
 class SeatReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,11 +7,12 @@ from typing import Any
 
 import trio
 
-from coworld_actors.actors import Actor, Deferred, Request
+from coworld_actors.actors import Actor, ActorRef, Deferred, Request
 from coworld_actors.episode import probes
-from coworld_actors.episode.findings import ViolationKind
+from coworld_actors.episode.findings import FrameSeen, ViolationKind
 from coworld_actors.episode.probe_socket import SocketClosed
 from coworld_actors.episode.probes import ContractBroken
+from coworld_actors.episode.referee import RefereeMessage
 from coworld_drivers.driver import Address
 from coworld_protocol import contract
 
@@ -31,10 +32,12 @@ class Viewer(Actor[FirstFrame | Silence]):
 
     Args:
         address: the game's.
+        referee: whom it tells of the first frame.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, referee: ActorRef[RefereeMessage]) -> None:
         self._address = address
+        self._referee = referee
         self._connected = trio.Event()
         self._broken: ContractBroken | None = None
         self._first: float | None = None
@@ -57,7 +60,7 @@ class Viewer(Actor[FirstFrame | Silence]):
             async with probes.open_viewer(self._address, contract.ROUTE_GLOBAL) as socket:
                 self._connected.set()
                 while True:
-                    self._frame(await socket.receive())
+                    await self._frame(await socket.receive())
         except ContractBroken as broken:
             self._break(broken)
         except SocketClosed as closed:
@@ -70,12 +73,13 @@ class Viewer(Actor[FirstFrame | Silence]):
                     )
                 )
 
-    def _frame(self, length: int) -> None:
+    async def _frame(self, length: int) -> None:
         now = self._last = trio.current_time()
         if self._first is None:
             if not length:
                 raise ContractBroken(ViolationKind.FIRST_FRAME, "the game's first frame on /global is empty")
             self._first = now
+            await self._referee.tell(FrameSeen(at=now))
             for waiting in self._waiting:
                 waiting.reply(now)
             self._waiting.clear()

@@ -11,14 +11,25 @@ import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 
-__all__ = ["FileRefused", "Workspace", "is_role_file", "read_role_file", "write_atomically"]
+__all__ = [
+    "FOR_READERS",
+    "FileRefused",
+    "Workspace",
+    "is_role_file",
+    "open_role_file",
+    "read_role_file",
+    "write_atomically",
+]
+
+FOR_READERS = 0o644
+"""Mode of a file that is made to be read by others; the caller's umask still takes from it, as from the logs."""
 
 RESULTS_LIMIT = 64 * 1024 * 1024
 """Bytes of `results.json` that are read; the later public version of the contract has the same limit where it is hosted."""
@@ -30,8 +41,8 @@ class FileRefused(CoworldError):
     exit_code = 1
 
 
-def read_role_file(path: Path, limit: int) -> bytes | None:
-    """The bytes of a file that a role wrote, None when there is none.
+def open_role_file(path: Path, limit: int) -> BinaryIO | None:
+    """A file that a role wrote, open for reading, None when there is none.
 
     Raises:
         FileRefused: it is a link, a pipe, a directory, or larger than `limit` bytes.
@@ -44,10 +55,25 @@ def read_role_file(path: Path, limit: int) -> bytes | None:
     except OSError as error:
         raise FileRefused(f"{path.name} cannot be read: {error.strerror}", where=str(path)) from error
     # Looked at before it becomes a file object: that refuses a directory with an error of its own and keeps it open.
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileRefused(f"{path.name} is no regular file", where=str(path))
-    with os.fdopen(fd, "rb") as file:
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return os.fdopen(fd, "rb")
+    os.close(fd)
+    what = f"larger than {limit} bytes" if stat.S_ISREG(found.st_mode) else "no regular file"
+    raise FileRefused(f"{path.name} is {what}", where=str(path))
+
+
+def read_role_file(path: Path, limit: int) -> bytes | None:
+    """The bytes of a file that a role wrote, None when there is none.
+
+    Raises:
+        FileRefused: it is a link, a pipe, a directory, or larger than `limit` bytes.
+    """
+    file = open_role_file(path, limit)
+    if file is None:
+        return None
+    with file:
+        # It may have grown since its size was looked at.
         data = file.read(limit + 1)
     if len(data) > limit:
         raise FileRefused(f"{path.name} is larger than {limit} bytes", where=str(path))
@@ -62,8 +88,13 @@ def is_role_file(path: Path) -> bool:
         return False
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write a file so that nobody ever sees half of it.
+
+    Args:
+        path: where to; what is there is replaced, a link is not followed.
+        data: all of it.
+        mode: who may read it, less the umask; unless said otherwise its owner alone.
 
     Raises:
         PreconditionMissing: the directory cannot be written or the disk is full; the partial file is gone.
@@ -72,7 +103,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         # O_EXCL and O_NOFOLLOW: a role may write in this directory and must not be able to redirect us.
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
         partial.replace(path)

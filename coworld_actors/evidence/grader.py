@@ -10,12 +10,13 @@ import msgspec
 from coworld_actors.actors import SupervisorRef
 from coworld_actors.episode.record import SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
-from coworld_actors.episode.workspace import FileRefused, Workspace, read_role_file, write_atomically
+from coworld_actors.episode.workspace import FOR_READERS, FileRefused, Workspace, read_role_file, write_atomically
 from coworld_actors.evidence.one_shot import run_once
 from coworld_drivers.driver import Launch, Site
 from coworld_protocol import contract
 from coworld_protocol.contract import Role
 from coworld_protocol.manifest import RoleEntry
+from coworld_protocol.printable import printable
 
 __all__ = ["GradeRefused", "parse_grade", "run_grader"]
 
@@ -43,9 +44,19 @@ def parse_grade(data: bytes) -> float:
     if not isinstance(grade, dict):
         raise GradeRefused("the grade is no JSON object")
     score = grade.get("score")
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
-        raise GradeRefused(f"the grade's score is {score!r}, not a finite number"[:200])
-    return float(score)
+    if isinstance(score, dict | list):
+        raise GradeRefused(
+            f"the grade's score is {'an object' if isinstance(score, dict) else 'a list'}, not a finite number"
+        )
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        raise GradeRefused(f"the grade's score is {repr(score)[:80]}, not a finite number")
+    try:
+        number = float(score)
+    except OverflowError as error:
+        raise GradeRefused("the grade's score is too large a number") from error
+    if not math.isfinite(number):
+        raise GradeRefused(f"the grade's score is {score!r}, not a finite number")
+    return number
 
 
 async def run_grader(
@@ -83,9 +94,9 @@ async def run_grader(
             return failed("the grader ended without writing its grade")
         score = parse_grade(data)
     except (FileRefused, GradeRefused) as error:
-        return failed(str(error))
+        return failed(printable(str(error)))
     target = workspace.grades / f"{entry.id}.json"
-    write_atomically(target, data)
+    write_atomically(target, data, FOR_READERS)
     return SupportReport(
         role=launch.role, id=entry.id, ok=True, output=str(target.relative_to(workspace.root)), score=score
     )

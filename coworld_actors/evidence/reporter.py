@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,11 +22,15 @@ from coworld_protocol import contract
 from coworld_protocol.manifest import RoleEntry
 from coworld_protocol.messages.bundle import BundleManifest
 from coworld_protocol.messages.reporter import Artifact, Artifacts, EpisodeInput, ReportRequest
+from coworld_protocol.printable import printable
 
 __all__ = ["report_request", "run_reporter"]
 
 REPORT_LIMIT = MAX_UNPACKED
 """Bytes of a report zip that are read."""
+
+CHUNK = 1024 * 1024
+"""Bytes that are unpacked at a time; after each of them it can be called off."""
 
 
 def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, report: Path) -> ReportRequest:
@@ -98,14 +103,15 @@ async def run_reporter(
         return failed(error.what)
     if data is None:
         return failed(f"the reporter ended without writing {contract.FILE_REPORT}")
-    report = await trio.to_thread.run_sync(check_report, data)
+    # It touches nothing: who waits for it can be cancelled and leave it to its end.
+    report = await trio.to_thread.run_sync(check_report, data, abandon_on_cancel=True)
     if report.problems:
         return failed("; ".join(report.problems))
     place = workspace.reports / entry.id
     try:
-        await trio.to_thread.run_sync(_unpack, data, report, place)
+        await trio.to_thread.run_sync(_unpack, data, report, place, trio.from_thread.check_cancelled)
     except _NotUnpacked as error:
-        return failed(f"the report cannot be unpacked: {error}")
+        return failed(printable(f"the report cannot be unpacked: {error}"))
     render = report.manifest.render if report.manifest else None
     return SupportReport(
         role=launch.role,
@@ -120,10 +126,11 @@ class _NotUnpacked(Exception):
     """A report that passed the rules and still cannot be laid out as files."""
 
 
-def _unpack(data: bytes, report: Report, place: Path) -> None:
+def _unpack(data: bytes, report: Report, place: Path, pause: Callable[[], None]) -> None:
     """Lay the zip and every entry of it into a directory that no role has ever written in; all of it or nothing.
 
-    `check_report` has seen to it that no entry leads out of the directory.
+    `check_report` has seen to it that no entry leads out of the directory. `pause` is called after every piece and may raise to
+    call it off.
 
     Raises:
         _NotUnpacked: an entry is damaged, two entries need the same place, a name is too long, or the disk is full.
@@ -136,9 +143,14 @@ def _unpack(data: bytes, report: Report, place: Path) -> None:
                 if name != contract.FILE_REPORT:
                     target = place / name
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("xb") as file:
-                        file.write(archive.read(name))
-    except Exception as error:
+                    with target.open("xb") as file, archive.open(name) as entry:
+                        while piece := entry.read(CHUNK):
+                            file.write(piece)
+                            pause()
+    except BaseException as error:
+        # Half a report is none, whether it is damaged or was called off.
         shutil.rmtree(place, ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise
         # Every decompressor has an exception of its own.
         raise _NotUnpacked(error.strerror if isinstance(error, OSError) else error) from error

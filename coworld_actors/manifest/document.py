@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from coworld_protocol.errors import Refused
+from coworld_protocol.printable import printable
 
 __all__ = ["DEPTH_LIMIT", "SIZE_LIMIT", "describe", "json_path", "parse_json", "printable"]
 
@@ -96,15 +97,6 @@ def json_path(parts: Iterable[str | int], root: str = "$") -> str:
         else:
             path += f"[{_quoted(part)}]"
     return path
-
-
-def printable(text: str) -> str:
-    """A stranger's text without what a terminal obeys or hides: control codes, line ends, changes of direction."""
-    return "".join(each if each.isprintable() else _escape(ord(each)) for each in text)
-
-
-def _escape(code: int) -> str:
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _quoted(text: str) -> str:

@@ -157,14 +157,16 @@ def read_document(source: str | Path) -> tuple[Any, Path | None]:
 
 
 def _read_path(path: Path, source: str) -> tuple[Any, Path]:
+    directory = False
     try:
-        if path.is_dir():
+        directory = path.is_dir()
+        if directory:
             path /= MANIFEST_FILE
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
     except FileNotFoundError as error:
         raise Refused(
-            f"{source} is not there",
+            f"the directory {source} has no {MANIFEST_FILE}" if directory else f"{source} is not there",
             evidence=f"no file {path}",
             todo=f"give the path of a {MANIFEST_FILE} or of the directory that holds it",
         ) from error

@@ -21,12 +21,14 @@ from coworld_protocol.errors import PreconditionMissing
 __all__ = [
     "DEFAULT_LOG_LIMIT",
     "Address",
+    "Connections",
     "Driver",
     "ExitKind",
     "ExitStatus",
     "Handle",
     "Launch",
     "LogFailed",
+    "MachineFault",
     "Site",
     "StartFailed",
     "Wanted",
@@ -148,8 +150,27 @@ class StartFailed(PreconditionMissing):
     """A role could not be started at all: no such executable, no such directory, no permission, no free port."""
 
 
+class MachineFault(StartFailed):
+    """A start failed for want of something that is not the role's: room, descriptors, a port, the place of its log.
+
+    Whoever judges a role does not hold it against that role.
+    """
+
+
 class LogFailed(PreconditionMissing):
     """A role's output could not be written to its log: disk full, quota, directory gone. The role itself is not to blame."""
+
+
+class Connections(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at who is connected to an address.
+
+    Attributes:
+        names: launches of which a process holds a connection, also one that has outlived its role.
+        complete: whether the owner of every connection was found, so that who is not named was not connected at that moment.
+    """
+
+    names: frozenset[str] = frozenset()
+    complete: bool
 
 
 class Handle(Protocol):
@@ -213,14 +234,15 @@ class Site(Protocol):
         """Whether `connected` can be asked here."""
         ...
 
-    async def connected(self, address: Address) -> frozenset[str]:
-        """Names of the running roles that hold a connection to `address` at this moment."""
+    async def connected(self, address: Address) -> Connections:
+        """Who is connected to `address` at this moment. Never raises: what cannot be looked at makes a look incomplete."""
         ...
 
     async def start(self, launch: Launch) -> Handle:
         """Start a role.
 
         Raises:
+            MachineFault: it cannot be started, and no role is to blame for that.
             StartFailed: it cannot be started; nothing is left of the attempt.
         """
         ...

@@ -50,10 +50,10 @@ class ProcessHandle:
         oom: OomCounter,
     ) -> None:
         self.pid = process.pid
+        self.mark = mark
         self._name = name
         self._process = process
         self._address = address
-        self._mark = mark
         self._lifeline = lifeline
         streams = [stream for stream in (process.stdout, process.stderr) if isinstance(stream, trio.lowlevel.FdStream)]
         self._streams = list(zip(streams, logs, strict=True))
@@ -141,7 +141,7 @@ class ProcessHandle:
         # Listeners first: one that appears in between makes the answer older, never wrong.
         try:
             listening = ports.occupants(port, listening=True)
-            return bool(listening) and listening <= ports.sockets_of_group(self.pid, self._mark)
+            return bool(listening) and listening <= ports.sockets_of_group(self.pid, self.mark)
         except OSError:
             # No descriptor left to look with: nothing is proven.
             return False
@@ -149,7 +149,7 @@ class ProcessHandle:
     def _others_hold(self, port: int) -> bool:
         # A socket that was closed while we looked is no stranger: it has to be there in a second look, too.
         try:
-            strangers = ports.occupants(port) - ports.sockets_of_group(self.pid, self._mark)
+            strangers = ports.occupants(port) - ports.sockets_of_group(self.pid, self.mark)
             return bool(strangers and strangers & ports.occupants(port))
         except OSError:
             return False

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from coworld_drivers import janitor
-from coworld_drivers.driver import StartFailed
+from coworld_drivers.driver import MachineFault, StartFailed
 
 __all__ = ["Lifeline", "start_failed"]
 
@@ -20,16 +20,27 @@ CLOSE_SECONDS = 6.0
 """Longer than the janitor's own limit, so that it is killed only when it hangs."""
 
 
-_LIMITS = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_SHORTAGES = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+)
+"""What the kernel says when it is the machine, and not what is to be executed, that keeps a process from being started."""
 
 
-def start_failed(who: str, error: OSError, where: str = "") -> StartFailed:
-    """The kernel's refusal to start something, as an error with the next step."""
-    return StartFailed(
+def start_failed(who: str, error: OSError, where: str = "", *, ours: bool = False) -> StartFailed:
+    """The kernel's refusal to start something, as an error with the next step: a `MachineFault` where it is the machine's.
+
+    Args:
+        who: what was to be started.
+        error: the refusal.
+        where: words before the kernel's.
+        ours: it is a program of ours, so that no role is to blame whatever the kernel says.
+    """
+    short = error.errno in _SHORTAGES
+    return (MachineFault if short or ours else StartFailed)(
         f"{who} could not be started",
         evidence=f"{where}{error.strerror}",
-        todo="raise the limits (ulimit -n, ulimit -u, memory) or run fewer episodes at a time"
-        if error.errno in _LIMITS
+        todo="raise the limits (ulimit -n, ulimit -u, memory, disk) or run fewer episodes at a time"
+        if short
         else "run that command by hand in that directory",
     )
 
@@ -57,7 +68,7 @@ class Lifeline:
         """Return when a janitor holds the lifeline.
 
         Raises:
-            StartFailed: the janitor cannot be started.
+            MachineFault: the janitor cannot be started.
         """
         async with self._starting:
             if self._process is not None:
@@ -67,7 +78,7 @@ class Lifeline:
             try:
                 read, write = os.pipe()
             except OSError as error:
-                raise start_failed("the janitor", error) from error
+                raise start_failed("the janitor", error, ours=True) from error
             os.set_blocking(write, False)
             try:
                 # An empty environment: the janitor must not carry the mark of an outer run that sweeps us.
@@ -83,7 +94,7 @@ class Lifeline:
             except BaseException as error:
                 os.close(write)
                 if isinstance(error, OSError):
-                    raise start_failed("the janitor", error, f"{sys.executable}: ") from error
+                    raise start_failed("the janitor", error, f"{sys.executable}: ", ours=True) from error
                 raise
             finally:
                 os.close(read)

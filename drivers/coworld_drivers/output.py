@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from coworld_drivers.driver import LogFailed
+from coworld_drivers.logfiles import LogFiles
 
 __all__ = ["RING", "OutputLog"]
 
@@ -20,28 +21,28 @@ class OutputLog:
     last `RING` bytes. Writing never raises: a full disk must neither end us nor block the role.
 
     Args:
-        path: file to append to; made when missing.
+        path: file to append to.
         limit: bytes kept before the cut.
         who: how messages name the role.
+        files: opens it.
 
     Attributes:
         total: bytes seen.
         error: the first failure to write; nothing is written after it.
 
     Raises:
+        Planted: something that is not ours is in the file's place.
         OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, limit: int, who: str) -> None:
+    def __init__(self, path: Path, *, limit: int, who: str, files: LogFiles) -> None:
         self.path = path
         self.total = 0
         self.error: LogFailed | None = None
         self._limit = limit
         self._who = who
         self._ring = bytearray()
-        # Non-blocking so that a path which is a FIFO fails instead of hanging us; regular files ignore it.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-        self._fd = os.open(path, flags, 0o644)
+        self._fd = files.open(path)
 
     @property
     def cut(self) -> int:

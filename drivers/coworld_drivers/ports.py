@@ -6,21 +6,20 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from coworld_drivers.driver import StartFailed
+from coworld_drivers.driver import MachineFault
 from coworld_drivers.janitor import marked
 
-__all__ = ["HOST", "claim", "clients", "groups_holding", "occupants", "release", "sockets_of_group"]
+__all__ = ["HOST", "claim", "occupants", "release", "sockets_of", "sockets_of_group"]
 
 HOST = "127.0.0.1"
 
 _FIRST = 10_000
 _ATTEMPTS = 500
 _TIME_WAIT = "06"
-_ESTABLISHED = "01"
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Ports are the machine's, so what we hold is known once per process, whatever number of drivers and threads there is.
@@ -35,7 +34,8 @@ def claim() -> int:
     take the port between this choice and the role's `listen`.
 
     Raises:
-        StartFailed: no port is free.
+        MachineFault: no port is free.
+        OSError: there is no descriptor left to try with.
     """
     last = _ephemeral_start() - 1
     for _ in range(_ATTEMPTS):
@@ -45,7 +45,7 @@ def claim() -> int:
                 continue
             _held.add(port)
             return port
-    raise StartFailed(
+    raise MachineFault(
         "no free TCP port was found",
         evidence=f"{_ATTEMPTS} ports between {_FIRST} and {last} of {HOST} are in use",
         todo="end other servers of this machine, or run fewer episodes at a time",
@@ -74,6 +74,9 @@ def occupants(port: int, *, listening: bool = False) -> set[int]:
     Args:
         port: the port.
         listening: only those in LISTEN; otherwise also connections, those in TIME_WAIT excepted.
+
+    Raises:
+        OSError: the kernel's tables cannot be read; nothing is known then.
     """
     # Addresses as the kernel prints them: 32-bit words in host byte order.
     local = {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F"}
@@ -90,31 +93,12 @@ def occupants(port: int, *, listening: bool = False) -> set[int]:
 
 
 def sockets_of_group(group: int, mark: str) -> set[int]:
-    """Inodes of the sockets held by a process group, its session, and whatever carries the mark."""
-    return _sockets({*_members(group), *marked(mark)})
+    """Inodes of the sockets held by a process group, its session, and whatever carries the mark.
 
-
-def clients(port: int) -> set[int]:
-    """Inodes of the sockets that are connected to that port of this machine, on the connecting side."""
-    found: set[int] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with suppress(FileNotFoundError):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                field = line.split()
-                if field[3] == _ESTABLISHED and int(field[2].rpartition(":")[2], 16) == port:
-                    found.add(int(field[9]))
-    return found
-
-
-def groups_holding(groups: Container[int], inodes: set[int]) -> set[int]:
-    """Those of the process groups of which a process holds one of the sockets; one walk over all processes."""
-    found: set[int] = set()
-    for place in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            group = int((place / "stat").read_bytes().rpartition(b")")[2].split()[2])
-            if group in groups and group not in found and not inodes.isdisjoint(_sockets((int(place.name),))):
-                found.add(group)
-    return found
+    Raises:
+        OSError: the list of processes cannot be read.
+    """
+    return sockets_of({*_members(group), *marked(mark)})
 
 
 def _members(group: int) -> list[int]:
@@ -128,13 +112,14 @@ def _members(group: int) -> list[int]:
     return found
 
 
-def _sockets(pids: Iterable[int]) -> set[int]:
+def sockets_of(pids: Iterable[int]) -> set[int]:
+    """Inodes of the sockets held by these processes; without those of a process that is gone or not ours to look at."""
     found: set[int] = set()
     for pid in pids:
         with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
             for entry in entries:
                 with suppress(OSError):
-                    target = str(Path(entry.path).readlink())
+                    target = os.readlink(entry.path)  # noqa: PTH115 - thousands of them in every look
                     if target.startswith("socket:["):
                         found.add(int(target[8:-1]))
     return found

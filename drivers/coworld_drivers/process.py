@@ -21,13 +21,14 @@ from typing import Self
 
 import trio
 
-from coworld_drivers import ports
-from coworld_drivers.driver import Address, Launch, StartFailed, Wanted
+from coworld_drivers import connections, ports
+from coworld_drivers.driver import Address, Connections, Launch, MachineFault, StartFailed, Wanted
 from coworld_drivers.environment import child_mark, inherited, role_environment
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import ImageMap
 from coworld_drivers.janitor import signal_marked
 from coworld_drivers.lifeline import Lifeline, start_failed
+from coworld_drivers.logfiles import LogFiles, Planted
 from coworld_drivers.oom import OomCounter
 from coworld_drivers.output import OutputLog
 from coworld_protocol.errors import PreconditionMissing
@@ -163,6 +164,8 @@ class ProcessSite:
         self._nursery = nursery
         self._running: set[ProcessHandle] = set()
         self._count = 0
+        self._names: dict[str, str] = {}
+        self._files = LogFiles()
         self._closed = False
 
     def uri(self, path: Path) -> str:
@@ -173,6 +176,7 @@ class ProcessSite:
         """Start a role.
 
         Raises:
+            MachineFault: it cannot be started, and no role is to blame for that: no room, no descriptor, no port, no log.
             StartFailed: it cannot be started; nothing is left of the attempt.
             PreconditionMissing: its image is not mapped, or its directory or executable does not exist.
         """
@@ -181,7 +185,8 @@ class ProcessSite:
         resolved = driver.images.resolve(launch.image, launch.run, role=launch.name, path=driver.path)
         await driver.lifeline.ensure()
         self._count += 1
-        mark = f"{self.mark}.{self._count}"
+        number = self._count
+        mark = f"{self.mark}.{number}"
         address: Address | None = None
         logs: list[OutputLog] = []
         try:
@@ -208,6 +213,7 @@ class ProcessSite:
                 raise start_failed(launch.name, error) from error
             raise
         self._running.add(handle)
+        self._names[str(number)] = launch.name
         self._nursery.start_soon(self._follow, handle, name=f"process {launch.name}")
         return handle
 
@@ -216,15 +222,11 @@ class ProcessSite:
         """Always: the kernel tells which process holds which connection."""
         return True
 
-    async def connected(self, address: Address) -> frozenset[str]:
-        """Names of the running roles that hold a connection to `address`."""
-        names = {handle.pid: handle.name for handle in self._running}
-
-        def look() -> set[int]:
-            sockets = ports.clients(address.port)
-            return ports.groups_holding(names, sockets) if sockets else set()
-
-        return frozenset(names[pid] for pid in await trio.to_thread.run_sync(look))
+    async def connected(self, address: Address) -> Connections:
+        """Who is connected to `address`; incomplete while somebody is who belongs neither to a role nor to this process."""
+        groups = {handle.pid: handle.name for handle in self._running}
+        marks = dict(self._names)
+        return await trio.to_thread.run_sync(connections.look, address.port, groups, f"{self.mark}.", marks)
 
     def kill(self) -> None:
         """SIGKILL to every role; does not wait."""
@@ -274,9 +276,16 @@ class ProcessSite:
     def _open_logs(self, launch: Launch, logs: list[OutputLog]) -> None:
         for path in filter(None, (launch.stdout, launch.stderr)):
             try:
-                logs.append(OutputLog(path, limit=launch.log_limit, who=launch.name))
+                logs.append(OutputLog(path, limit=launch.log_limit, who=launch.name, files=self._files))
+            except Planted as planted:
+                raise MachineFault(
+                    f"the log of {launch.name} cannot be written: something that we did not make has its place",
+                    evidence=f"{planted.filename} is {planted.strerror}; a role that may write there, such as the game, "
+                    "can have put it there",
+                    todo="find out which role does that, and run again with a new --output directory",
+                ) from planted
             except OSError as error:
-                raise StartFailed(
+                raise MachineFault(
                     f"the log of {launch.name} cannot be written",
                     evidence=f"{path}: {error.strerror}",
                     todo="choose another --output directory, or make this one writable",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from coworld_drivers.driver import Address, ExitKind, ExitStatus, Launch, LogFailed, StartFailed, Wanted
+from coworld_drivers.driver import Address, ExitKind, ExitStatus, Launch, LogFailed, MachineFault, StartFailed, Wanted
 from coworld_protocol.errors import PreconditionMissing
 
 
@@ -52,6 +52,12 @@ def test_wanted_is_a_pair_with_a_name():
 
 def test_errors_are_missing_preconditions():
     """What cannot be started, or logged, is the machine's fault and exits with 3."""
-    for error in (StartFailed("x"), LogFailed("x")):
+    for error in (StartFailed("x"), MachineFault("x"), LogFailed("x")):
         assert isinstance(error, PreconditionMissing)
         assert error.exit_code == 3
+
+
+def test_a_fault_of_the_machine_is_a_failed_start_of_its_own_kind():
+    """Who does not care catches both; who judges a role tells them apart."""
+    assert issubclass(MachineFault, StartFailed)
+    assert not isinstance(StartFailed("x"), MachineFault)

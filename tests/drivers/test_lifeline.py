@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from coworld_drivers.driver import StartFailed
+from coworld_drivers.driver import MachineFault
 from coworld_drivers.janitor import MARK
 from coworld_drivers.lifeline import Lifeline
 
@@ -65,11 +65,11 @@ async def test_the_janitor_has_nothing_of_ours(bench, until):
 
 
 async def test_a_janitor_that_cannot_start_is_a_failed_start(monkeypatch, descriptors):
-    """Without a janitor nothing is started, and nothing is left open."""
+    """Without a janitor, which is ours, nothing is started, nothing is left open, and no role is to blame."""
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     before = descriptors()
     lifeline = Lifeline("mark")
-    with pytest.raises(StartFailed) as caught:
+    with pytest.raises(MachineFault) as caught:
         await lifeline.ensure()
     assert "/no/such/python: No such file" in caught.value.evidence
     assert descriptors() == before

@@ -6,13 +6,15 @@ import os
 
 import pytest
 
+from coworld_drivers.logfiles import LogFiles, Planted
 from coworld_drivers.output import RING, OutputLog
+from tests.disks import SIZE, is_full, small_disk
 
 CUT = b"\n[coworld-actors: output cut here, after 10 bytes]\n"
 
 
-def write(path, *chunks: bytes, limit: int = 10) -> OutputLog:
-    log = OutputLog(path, limit=limit, who="player-0")
+def write(path, *chunks: bytes, limit: int = 10, files: LogFiles | None = None) -> OutputLog:
+    log = OutputLog(path, limit=limit, who="player-0", files=files or LogFiles())
     for chunk in chunks:
         log.write(chunk)
     log.close()
@@ -41,7 +43,7 @@ def test_beyond_the_limit_there_is_one_marker_and_the_last_words(tmp_path, chunk
 
 def test_memory_is_bounded_and_the_tail_is_the_newest(tmp_path):
     """Whatever comes, `tail` is the last bytes and never more than the ring."""
-    log = OutputLog(tmp_path / "log", limit=10, who="x")
+    log = OutputLog(tmp_path / "log", limit=10, who="x", files=LogFiles())
     expected = b""
     for number in range(300):
         chunk = bytes([number % 251]) * (number * 37 % 5000)
@@ -58,18 +60,21 @@ def test_memory_is_bounded_and_the_tail_is_the_newest(tmp_path):
 
 def test_a_full_disk_is_recorded_once(tmp_path):
     """The first failure is kept, later output still reaches the ring."""
-    log = write("/dev/full", b"some", b"words")
+    with small_disk(tmp_path / "small") as small:
+        log = write(small / "log", b"a" * SIZE, b"some", b"words", limit=10 * SIZE)
     assert log.error is not None
-    assert log.error.evidence == "No space left on device after 4 bytes"
-    assert log.error.where == "/dev/full"
+    assert is_full(log.error.evidence)
+    assert log.error.evidence.endswith(f" after {SIZE + 4} bytes")
+    assert log.error.where == str(small / "log")
     assert "player-0" in log.error.what
-    assert log.tail(100) == b"somewords"
+    assert log.tail(9) == b"somewords"
 
 
-def test_a_file_that_was_there_is_appended_to(tmp_path):
+def test_our_own_earlier_file_is_appended_to(tmp_path):
     """A game that is started again on another port keeps the output of its first start."""
-    write(tmp_path / "log", b"one\n")
-    write(tmp_path / "log", b"two\n")
+    files = LogFiles()
+    write(tmp_path / "log", b"one\n", files=files)
+    write(tmp_path / "log", b"two\n", files=files)
     assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
 
 
@@ -83,6 +88,10 @@ def test_closing_twice_is_once(tmp_path):
 def test_what_is_no_place_for_a_log_is_an_error(tmp_path):
     """A directory, or a FIFO that nobody reads, is refused and does not hang."""
     os.mkfifo(tmp_path / "fifo")
-    for path in (tmp_path, tmp_path / "fifo", tmp_path / "none" / "log"):
-        with pytest.raises(OSError, match=str(path)):
-            OutputLog(path, limit=1, who="x")
+    for path, error in (
+        (tmp_path, Planted),
+        (tmp_path / "fifo", Planted),
+        (tmp_path / "none" / "log", FileNotFoundError),
+    ):
+        with pytest.raises(error):
+            OutputLog(path, limit=1, who="x", files=LogFiles())

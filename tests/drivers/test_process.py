@@ -13,7 +13,7 @@ import psutil
 import pytest
 import trio
 
-from coworld_drivers.driver import Address, ExitKind, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, ExitKind, MachineFault, StartFailed, Wanted
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
@@ -131,10 +131,10 @@ async def test_a_start_and_stop_cancelled_at_any_step_leaves_nothing(bench, desc
         async with bench.site(close_grace=0) as site:
             before = descriptors()
 
-            async def victim(site=site, scope=scope) -> None:
+            async def victim(site=site, scope=scope, name=f"role-{step}") -> None:
                 nonlocal completed
                 with scope:
-                    handle = await site.start(bench.launch("sh", "-c", "sleep 600", serves=True))
+                    handle = await site.start(bench.launch("sh", "-c", "sleep 600", serves=True, name=name))
                     await handle.stop(PATIENCE)
                     completed = not scope.cancel_called
 
@@ -156,7 +156,7 @@ async def test_a_start_and_stop_cancelled_at_any_step_leaves_nothing(bench, desc
 async def test_without_descriptors_a_start_fails_and_leaves_nothing(bench, descriptors):
     """At whatever point the limit of open files is hit, the error says which limit to raise, and nothing stays open."""
     kept = resource.getrlimit(resource.RLIMIT_NOFILE)
-    failures: list[StartFailed] = []
+    failures: list[MachineFault] = []
     handles: list[ProcessHandle] = []
 
     async def start_with(spare: int) -> None:
@@ -165,7 +165,7 @@ async def test_without_descriptors_a_start_fails_and_leaves_nothing(bench, descr
         resource.setrlimit(resource.RLIMIT_NOFILE, (holes[spare], kept[1]))
         try:
             handles.append(await site.start(bench.launch("sh", "-c", "sleep 600", serves=True)))
-        except StartFailed as error:
+        except MachineFault as error:
             failures.append(error)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, kept)
@@ -237,15 +237,42 @@ async def test_a_file_that_is_no_program_is_a_failed_start(bench, descriptors, t
         with pytest.raises(StartFailed) as caught:
             await site.start(bench.launch(str(fake), serves=True))
         assert "Exec format error" in caught.value.evidence
+        assert not isinstance(caught.value, MachineFault)
         assert descriptors() == before
 
 
 async def test_an_unwritable_log_is_a_failed_start(bench, tmp_path):
-    """Without a place for its output a role is not started."""
+    """Without a place for its output a role is not started, and is not to blame."""
     async with bench.site() as site:
-        with pytest.raises(StartFailed) as caught:
+        with pytest.raises(MachineFault) as caught:
             await site.start(bench.launch("sh", "-c", "true", stdout=tmp_path / "no" / "such" / "file"))
     assert "No such file or directory" in caught.value.evidence
+
+
+async def test_a_link_that_a_role_put_in_a_logs_place_is_not_followed(bench, descriptors, tmp_path):
+    """The role whose log it is does not start; the message names what is there and who can have done it."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    log = bench.logs / "other.log"
+    async with bench.site() as site:
+        await (await site.start(bench.launch("ln", "-s", str(victim), str(log)))).wait()
+        before = descriptors()
+        with pytest.raises(MachineFault) as caught:
+            await site.start(bench.launch("sh", "-c", "echo overwritten", name="other", serves=True))
+        assert descriptors() == before
+    assert victim.read_text() == "precious"
+    text = " ".join(caught.value.lines())
+    assert f"{log} is a symbolic link" in text
+    assert "such as the game" in text
+    assert "the log of other" in text
+
+
+async def test_a_role_that_starts_again_keeps_its_log(bench):
+    """The same launch in the same site: a game whose port was taken."""
+    async with bench.site() as site:
+        for _ in range(2):
+            await (await site.start(bench.launch("sh", "-c", "echo once"))).wait()
+    assert (bench.logs / "role.log").read_text() == "once\nonce\n"
 
 
 async def test_values_that_no_process_can_have_are_refused_without_showing_them(bench):
@@ -265,6 +292,7 @@ async def test_a_command_line_that_is_too_long_is_a_failed_start(bench):
         with pytest.raises(StartFailed) as caught:
             await site.start(bench.launch("sh", "-c", "true", env={"LONG": "x" * 1_000_000}))
     assert "Argument list too long" in caught.value.evidence
+    assert not isinstance(caught.value, MachineFault)
 
 
 async def test_environment_is_an_allow_list(bench, tmp_path):
@@ -369,7 +397,7 @@ async def test_a_port_is_given_back(bench, monkeypatch):
         handle = await site.start(bench.launch("sh", "-c", "sleep 600", serves=True))
         port = handle.address.port
         monkeypatch.setattr("coworld_drivers.ports.secrets.randbelow", lambda _: port - 10_000)
-        with pytest.raises(StartFailed, match="no free TCP port"):
+        with pytest.raises(MachineFault, match="no free TCP port"):
             claim()
         await handle.stop(0)
         assert claim() == port
@@ -401,20 +429,56 @@ def test_sigkill_of_the_runtime_leaves_nothing(tmp_path, gone, running, early, r
     gone(lambda: not running(janitors[0].pid), 5.0 - took)
 
 
-async def test_the_site_sees_who_is_connected(bench):
-    """A role that holds a connection to the address is named, one that does not is not."""
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    address = Address(host="127.0.0.1", port=port)
-    dial = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(600)"
-    async with listeners[0], bench.site() as site:
+def dial(port: int) -> str:
+    return f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(600)"
+
+
+def all_of(*names: str) -> Connections:
+    return Connections(names=frozenset(names), complete=True)
+
+
+async def test_the_site_sees_who_is_connected(bench, until):
+    """A role that holds a connection to the address is named, also from a session of its own; one that does not is not."""
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener, bench.site() as site:
+        port = listener.socket.getsockname()[1]
+        address = Address(host="127.0.0.1", port=port)
         assert site.sees_connections
-        assert await site.connected(address) == frozenset()
-        await site.start(bench.launch("python", "-c", dial, name="dials"))
+        assert await site.connected(address) == all_of()
+        await site.start(bench.launch("python", "-c", dial(port), name="dials"))
+        await site.start(bench.launch("setsid", "--wait", "python", "-c", dial(port), name="apart"))
         await site.start(bench.launch("python", "-c", "import time; time.sleep(600)", name="sleeps"))
-        with trio.fail_after(30):
-            while await site.connected(address) != {"dials"}:
-                await trio.sleep(0.05)
+
+        async def all_seen() -> bool:
+            return await site.connected(address) == all_of("dials", "apart")
+
+        await until(all_seen)
+
+
+async def test_a_connection_that_outlives_its_role_is_the_roles(bench, until):
+    """A role that leaves its work to a process in another session is still connected."""
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener, bench.site() as site:
+        port = listener.socket.getsockname()[1]
+        address = Address(host="127.0.0.1", port=port)
+        run = ("sh", "-c", 'setsid python -c "$0" >/dev/null 2>&1 & sleep 0.2', dial(port))
+        await (await site.start(bench.launch(*run, name="leaves"))).wait()
+
+        async def seen() -> bool:
+            return await site.connected(address) == all_of("leaves")
+
+        await until(seen)
+
+
+async def test_a_look_without_descriptors_is_not_complete(bench):
+    """Nothing is known, and nothing is raised."""
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0] as listener, bench.site() as site:
+        address = Address(host="127.0.0.1", port=listener.socket.getsockname()[1])
+        assert await site.connected(address) == all_of()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, kept[1]))
+        try:
+            assert await site.connected(address) == Connections(complete=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, kept)
 
 
 async def test_killing_all_needs_no_waiting(bench):

@@ -12,12 +12,15 @@ import trio
 
 from coworld_actors.actors import Record
 from coworld_actors.episode.events import PhaseEntered, SeatJoined
+from coworld_actors.episode.game import Game
 from coworld_actors.episode.interrupt import Interrupt
+from coworld_actors.episode.player import Player
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec, Limits
+from coworld_actors.episode.usher import Usher
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd
 from coworld_protocol.contract import ErrorType
-from coworld_protocol.errors import PreconditionMissing, Refused
+from coworld_protocol.errors import InternalFault, PreconditionMissing, Refused
 
 SHORT = Limits(timeout=6, startup=5, first_frame=3, player_grace=2, support=30)
 
@@ -272,9 +275,86 @@ async def test_the_replay_is_loaded_again_when_asked(play, behaviour: str) -> No
     assert record.verdict.reason is expected, record.verdict
 
 
+async def test_a_game_that_dies_after_its_health_check_is_not_a_taken_port(play) -> None:
+    """Nobody listens any more, and nobody else does: the exit is the reason, with its code."""
+    record = await play("dies_after_health", limits=SHORT)
+    assert record.verdict.reason in {EndReason.GAME_START_FAILED, EndReason.GAME_CRASHED}, record.verdict
+    assert "exit code 3" in record.verdict.evidence
+    assert record.verdict.failed_seats == ()
+
+
+async def test_a_deadline_before_the_start_up_limit_says_the_same(play) -> None:
+    """A game that is not healthy at the deadline never became healthy; its last answer is the evidence."""
+    record = await play("never_healthy", limits=Limits(timeout=3))
+    assert record.verdict.reason is EndReason.GAME_NEVER_HEALTHY
+    assert "HTTP status 503" in record.verdict.evidence
+
+
+async def _until_closing(events: list[Record]) -> None:
+    with trio.fail_after(60):
+        while not any(isinstance(r.event, PhaseEntered) and r.event.phase == "closing" for r in events):
+            await trio.sleep(0.02)
+
+
+async def test_an_interrupt_while_players_leave_does_not_undo_the_episode(play) -> None:
+    """The game had ended by itself; the players are sent away at once, and the results count."""
+    interrupt, events, records = Interrupt(), [], []
+    limits = Limits(timeout=60, startup=30, player_grace=60)
+    with trio.fail_after(50):
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                records.append(await play(players=("never_ends",), interrupt=interrupt, events=events, limits=limits))
+
+            nursery.start_soon(run)
+            await _until_closing(events)
+            interrupt.throw("enough")
+    assert records[0].verdict.good
+    assert records[0].seats[0].end is SeatEnd.STOPPED
+
+
+async def test_a_cancelled_host_does_not_wait_for_players_to_leave(play) -> None:
+    """The grace is the players' only while somebody waits for the episode."""
+    events: list[Record] = []
+    limits = Limits(timeout=60, startup=30, player_grace=60)
+    with trio.fail_after(50):
+        async with trio.open_nursery() as nursery:
+
+            async def run() -> None:
+                await play(players=("never_ends",), events=events, limits=limits)
+
+            nursery.start_soon(run)
+            await _until_closing(events)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("actor", [Game, Player, Usher])
+async def test_a_crash_of_an_actor_of_ours_is_never_a_good_episode(
+    play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, actor: type
+) -> None:
+    """It is raised as our own fault, and the episode is recorded as ended for that reason."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(actor, "_look" if actor is Usher else "ended", fail)
+    with pytest.raises(InternalFault, match="defect"):
+        await play(limits=SHORT)
+    verdict = json.loads((tmp_path / "run/episode.json").read_text())["verdict"]
+    assert (verdict["good"], verdict["reason"], verdict["error_type"]) == (False, "internal", "crash")
+
+
 def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+async def test_no_token_reaches_the_log_of_an_embedding_host(play, tmp_path: Path, caplog) -> None:
+    """A host that logs everything finds no seat's token in it."""
+    with caplog.at_level("DEBUG"):
+        await play()
+    tokens = json.loads((tmp_path / "run/config.json").read_text())["tokens"]
+    assert not any(token in caplog.text for token in tokens)

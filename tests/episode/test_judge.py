@@ -12,14 +12,14 @@ from coworld_actors.episode.findings import (
     Facts,
     GameEnded,
     InfrastructureFault,
+    NeverServed,
     SeatEnded,
-    StartFailed,
     StartFault,
     Violation,
     ViolationKind,
 )
 from coworld_actors.episode.judge import STALL_SILENCE, judge, seat_reports
-from coworld_actors.episode.verdict import Blame, EndReason, ResultsCheck, SeatEnd, Verdict
+from coworld_actors.episode.verdict import Blame, EndReason, ReplayCheck, ResultsCheck, SeatEnd, Verdict
 from coworld_drivers.driver import ExitKind, ExitStatus
 from coworld_protocol.contract import ErrorType
 
@@ -36,6 +36,7 @@ def facts(**more: object) -> Facts:
     found = Facts(
         slots=2,
         healthy=True,
+        frame_seen=True,
         game_ended=GameEnded(at=10.0, status=CLEAN),
         started={0: 1.0, 1: 1.0},
         connected={0, 1},
@@ -48,7 +49,7 @@ def facts(**more: object) -> Facts:
     return found
 
 
-def ruling(found: Facts, results: ResultsCheck | None = None, replay: tuple[ErrorType, str] | None = None) -> Verdict:
+def ruling(found: Facts, results: ResultsCheck | None = None, replay: ReplayCheck | None = None) -> Verdict:
     results = results or ResultsCheck(scores=(1.0, 2.0))
     return judge(found, seat_reports(found, SEATS, results), results, replay)
 
@@ -75,15 +76,15 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
     ("found", "results", "replay", "reason", "error", "blame"),
     [
         (
-            facts(start_failed=StartFailed(at=1, fault=StartFault.EXITED, status=FAILED)),
+            facts(never_served=NeverServed(at=1, fault=StartFault.EXITED, status=FAILED)),
             None, None, EndReason.GAME_START_FAILED, ErrorType.GAME_UNHEALTHY, Blame.GAME,
         ),
         (
-            facts(start_failed=StartFailed(at=1, fault=StartFault.NEVER_HEALTHY)),
+            facts(never_served=NeverServed(at=1, fault=StartFault.NEVER_HEALTHY)),
             None, None, EndReason.GAME_NEVER_HEALTHY, ErrorType.GAME_UNHEALTHY, Blame.GAME,
         ),
         (
-            facts(start_failed=StartFailed(at=1, fault=StartFault.NOT_LAUNCHED)),
+            facts(never_served=NeverServed(at=1, fault=StartFault.NOT_LAUNCHED)),
             None, None, EndReason.GAME_START_FAILED, ErrorType.GAME_UNHEALTHY, Blame.GAME,
         ),
         (
@@ -144,11 +145,11 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
             None, EndReason.RESULTS_MALFORMED, ErrorType.RESULTS_MALFORMED, Blame.GAME,
         ),
         (
-            facts(), None, (ErrorType.REPLAY_MISSING, "no replay"),
+            facts(), None, ReplayCheck(error=ErrorType.REPLAY_MISSING, message="no replay"),
             EndReason.REPLAY_MISSING, ErrorType.REPLAY_MISSING, Blame.GAME,
         ),
         (
-            facts(), None, (ErrorType.REPLAY_UNLOADABLE, "cannot load"),
+            facts(), None, ReplayCheck(error=ErrorType.REPLAY_UNLOADABLE, message="cannot load"),
             EndReason.REPLAY_UNLOADABLE, ErrorType.REPLAY_UNLOADABLE, Blame.GAME,
         ),
         (
@@ -156,7 +157,7 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
             None, None, EndReason.INFRASTRUCTURE, ErrorType.PLATFORM_ERROR, Blame.INFRASTRUCTURE,
         ),
         (
-            facts(aborted=Aborted(at=1, deadline=False)),
+            facts(game_ended=None, aborted=Aborted(at=1, deadline=False)),
             None, None, EndReason.CANCELLED, ErrorType.EPISODE_INCONCLUSIVE, Blame.CALLER,
         ),
     ],
@@ -164,7 +165,7 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
 def test_each_reason_has_its_error_type_and_its_blame(
     found: Facts,
     results: ResultsCheck | None,
-    replay: tuple[ErrorType, str] | None,
+    replay: ReplayCheck | None,
     reason: EndReason,
     error: ErrorType,
     blame: Blame,
@@ -227,7 +228,7 @@ status = st.sampled_from([CLEAN, FAILED, KILLED, STOPPED, OOM, LOST])
 
 
 @given(
-    start=st.none() | st.builds(StartFailed, at=st.just(1.0), fault=st.sampled_from(StartFault)),
+    start=st.none() | st.builds(NeverServed, at=st.just(1.0), fault=st.sampled_from(StartFault)),
     game=st.none() | st.builds(GameEnded, at=st.just(10.0), status=status),
     violation=st.none()
     | st.builds(Violation, at=st.just(1.0), kind=st.sampled_from(ViolationKind), message=st.just("m")),
@@ -241,7 +242,7 @@ status = st.sampled_from([CLEAN, FAILED, KILLED, STOPPED, OOM, LOST])
     error=st.sampled_from([None, ErrorType.RESULTS_MISSING, ErrorType.RESULTS_MALFORMED]),
 )
 def test_whatever_was_found_there_is_exactly_one_reason(
-    start: StartFailed | None,
+    start: NeverServed | None,
     game: GameEnded | None,
     violation: Violation | None,
     fault: InfrastructureFault | None,
@@ -250,8 +251,69 @@ def test_whatever_was_found_there_is_exactly_one_reason(
     error: ErrorType | None,
 ) -> None:
     """No combination of facts is without a verdict; a good one has no error and no cause for one."""
-    found = facts(start_failed=start, game_ended=game, violation=violation, fault=fault, aborted=aborted, seats=seats)
+    found = facts(never_served=start, game_ended=game, violation=violation, fault=fault, aborted=aborted, seats=seats)
     verdict = ruling(found, ResultsCheck(error=error))
     assert verdict.good == (verdict.error_type is None) == (verdict.reason is EndReason.COMPLETED)
-    if any((start, violation, fault, aborted, error)):
+    too_late = found.over_by_itself
+    if any((start, violation, fault, aborted and not too_late, error)):
         assert not verdict.good
+
+
+@pytest.mark.parametrize("deadline", [True, False])
+def test_a_deadline_or_interrupt_after_the_games_own_end_changes_nothing(deadline: bool) -> None:
+    """What came too late cannot be the reason: the game had ended by itself and its results count."""
+    assert ruling(facts(aborted=Aborted(at=11, deadline=deadline))).good
+
+
+def test_who_fails_after_the_results_is_not_to_blame_for_a_game_that_stays() -> None:
+    """A crash after the results were written cannot have kept the game from exiting."""
+    found = facts(
+        game_ended=GameEnded(at=20, status=STOPPED),
+        aborted=Aborted(at=19, deadline=True, silence=0.5),
+        results_at=5.0,
+        seats={1: SeatEnded(at=6, slot=1, status=FAILED)},
+    )
+    verdict = ruling(found)
+    assert (verdict.reason, verdict.blame, verdict.failed_seats) == (EndReason.STALLED, Blame.GAME, (1,))
+
+
+def test_a_player_that_found_the_game_gone_has_no_fault() -> None:
+    """Started just before the game's end, never seen there, failed after it: orphaned, and nobody's fault."""
+    late = facts(started={0: 9.5, 1: 1.0}, connected=set(), seats={0: SeatEnded(at=10.5, slot=0, status=FAILED)})
+    report = seat_reports(late, SEATS, None)[0]
+    assert (report.end, report.fault) == (SeatEnd.ORPHANED, False)
+    assert seat_reports(facts(seats={0: SeatEnded(at=10.5, slot=0, status=FAILED)}), SEATS, None)[0].fault
+
+
+def test_a_deadline_before_health_is_a_game_that_never_became_healthy() -> None:
+    """A short deadline says the same as the start-up limit, with the game's last answer."""
+    found = facts(
+        healthy=False, last_answer="HTTP status 503", game_ended=None, aborted=Aborted(at=3, deadline=True), seats={}
+    )
+    verdict = ruling(found, ResultsCheck(error=ErrorType.RESULTS_MISSING))
+    assert verdict.reason is EndReason.GAME_NEVER_HEALTHY
+    assert "503" in verdict.evidence
+
+
+def test_a_game_that_ends_without_a_frame_breaks_the_contract() -> None:
+    """`/global` has to show something before the end."""
+    assert ruling(facts(frame_seen=False)).reason is EndReason.CONTRACT_VIOLATED
+
+
+def test_an_end_that_nobody_observed_is_never_a_good_one() -> None:
+    """Without any finding the defect is ours."""
+    verdict = ruling(Facts(slots=0))
+    assert (verdict.reason, verdict.error_type) == (EndReason.INTERNAL, ErrorType.CRASH)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "blame"),
+    [
+        (ErrorType.PLATFORM_ERROR, EndReason.INFRASTRUCTURE, Blame.INFRASTRUCTURE),
+        (ErrorType.EPISODE_INCONCLUSIVE, EndReason.CANCELLED, Blame.CALLER),
+    ],
+)
+def test_a_replay_that_could_not_be_verified_blames_no_game(error: ErrorType, reason: EndReason, blame: Blame) -> None:
+    """A taken port or an interrupt says nothing about the replay."""
+    verdict = ruling(facts(), replay=ReplayCheck(error=error, message="m"))
+    assert (verdict.reason, verdict.blame) == (reason, blame)

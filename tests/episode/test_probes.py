@@ -16,9 +16,9 @@ from tests.strangers import BINARY, CLOSE, CONTINUED, PING, TEXT, accepts, frame
 
 
 @pytest.fixture
-async def client():
-    """The client that the conductor uses."""
-    async with httpx.AsyncClient(trust_env=False, verify=False, follow_redirects=False) as made:
+async def http():
+    """The transport that the conductor uses."""
+    async with httpx.AsyncHTTPTransport(trust_env=False, verify=False) as made:
         yield made
 
 
@@ -88,18 +88,18 @@ async def test_a_refused_port_is_no_refused_token() -> None:
         (strangers.says("nonsense\r\n\r\n"), "illegal"),
     ],
 )
-async def test_health_is_exactly_200(server, client: httpx.AsyncClient, handler, words: str) -> None:
+async def test_health_is_exactly_200(server, http: httpx.AsyncHTTPTransport, handler, words: str) -> None:
     """Everything else is not healthy yet, and is said in a few words."""
     address = await server(handler)
     with trio.fail_after(30):
-        answer = await probes.ask_health(client, address)
+        answer = await probes.ask_health(http, address)
     assert words in answer
     assert bool(answer) == bool(words)
 
 
-async def test_a_game_that_is_not_there_yet_is_told_from_one_that_answers(client: httpx.AsyncClient) -> None:
+async def test_a_game_that_is_not_there_yet_is_told_from_one_that_answers(http: httpx.AsyncHTTPTransport) -> None:
     """Only where somebody answers can a stranger be the one."""
-    assert await probes.ask_health(client, strangers.refused()) == probes.NOBODY_LISTENS
+    assert await probes.ask_health(http, strangers.refused()) == probes.NOBODY_LISTENS
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ async def test_a_game_that_is_not_there_yet_is_told_from_one_that_answers(client
     ],
 )
 async def test_a_page_is_there_or_its_absence_is_named(
-    server, client: httpx.AsyncClient, handler, redirects: bool, words: str | None
+    server, http: httpx.AsyncHTTPTransport, handler, redirects: bool, words: str | None
 ) -> None:
     """2xx passes, 3xx only where it may, and the evidence never shows the token of the query."""
     address = await server(handler)
 
     async def check() -> None:
         with trio.fail_after(30):
-            await probes.check_client_page(client, address, "/client/player", redirects=redirects, slot=0, token="hush")
+            await probes.check_client_page(http, address, "/client/player", redirects=redirects, slot=0, token="hush")
 
     if words is None:
         await check()
@@ -138,11 +138,11 @@ async def test_a_page_is_there_or_its_absence_is_named(
     assert "hush" not in caught.value.evidence + caught.value.message
 
 
-async def test_a_page_that_hangs_is_given_up_on(server, client: httpx.AsyncClient, monkeypatch) -> None:
+async def test_a_page_that_hangs_is_given_up_on(server, http: httpx.AsyncHTTPTransport, monkeypatch) -> None:
     """The contract's time for a page is all that a game gets."""
     monkeypatch.setattr(contract, "CONTRACT_GET_TIMEOUT", 0.3)
     with pytest.raises(ContractBroken) as caught:
-        await probes.check_client_page(client, await server(strangers.silent), "/client/global")
+        await probes.check_client_page(http, await server(strangers.silent), "/client/global")
     assert caught.value.evidence == "no answer within 0.3 s"
 
 

@@ -16,10 +16,10 @@ from coworld_actors.episode.findings import (
     InfrastructureFault,
     Looked,
     MayStay,
+    NeverServed,
     SeatConnected,
     SeatEnded,
     SeatStarted,
-    StartFailed,
     StartFault,
     Violation,
     ViolationKind,
@@ -62,11 +62,11 @@ async def test_the_first_of_what_can_happen_once_counts(referee: ActorRef[Refere
     """What follows from a fault must not hide it."""
     for at in (1, 2):
         await referee.tell(Violation(at=at, kind=ViolationKind.BAD_TOKEN, message="m"))
-        await referee.tell(StartFailed(at=at, fault=StartFault.EXITED))
+        await referee.tell(NeverServed(at=at, fault=StartFault.EXITED))
         await referee.tell(InfrastructureFault(at=at, message="m"))
         await referee.tell(Aborted(at=at, deadline=at == 1))
     facts = await referee.ask(Findings(), deadline=5)
-    found = (facts.violation, facts.start_failed, facts.fault, facts.aborted)
+    found = (facts.violation, facts.never_served, facts.fault, facts.aborted)
     assert [fact.at for fact in found if fact is not None] == [1, 1, 1, 1]
 
 

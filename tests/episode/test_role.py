@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import trio
 from coworld_actors.actors import ActorRef, ActorSystem, ChildSpec, Record, Restart, SupervisorRef
 from coworld_actors.episode import role as role_module
 from coworld_actors.episode.events import RoleEnded, RoleStarted
-from coworld_actors.episode.role import Role, is_machine_fault, last_line
+from coworld_actors.episode.role import Role, in_a_sentence, last_line
 from coworld_drivers.driver import ExitKind, ExitStatus, Handle, Launch
 from coworld_drivers.process import ProcessSite
 from coworld_protocol.errors import PreconditionMissing
@@ -132,29 +131,7 @@ def test_the_last_line_is_fit_for_a_terminal(text: str, expected: str) -> None:
     assert last_line(Said(text)) == expected  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("cause", "expected"),
-    [
-        (OSError(errno.ENOSPC, "full"), True),
-        (OSError(errno.EMFILE, "too many"), True),
-        (OSError(errno.EACCES, "denied", "role.log"), True),
-        (OSError(errno.EACCES, "denied", "program"), False),
-        (OSError(errno.ENOENT, "no such file", "program"), False),
-        (ValueError("NUL"), False),
-        (None, False),
-    ],
-)
-def test_what_the_machine_lacks_is_told_from_what_a_role_lacks(cause: Exception | None, expected: bool) -> None:
-    """Room, descriptors and our own logs are the machine's; a program that cannot be executed is the role's."""
-    error = PreconditionMissing("it could not be started")
-    error.__cause__ = cause
-    assert is_machine_fault(error, shell(Path(), "true", stdout=Path("role.log"))) is expected
-
-
-async def test_a_log_that_cannot_be_opened_is_the_machines_fault(site: ProcessSite, tmp_path: Path) -> None:
-    """As the driver really raises it."""
-    (tmp_path / "role.log").mkdir()
-    launch = shell(tmp_path, "true")
-    with pytest.raises(PreconditionMissing) as caught:
-        await site.start(launch)
-    assert is_machine_fault(caught.value, launch)
+def test_an_error_in_a_sentence_has_no_advice() -> None:
+    """What it is and what it rests on; the next step is the verdict's."""
+    assert in_a_sentence(PreconditionMissing("it is so", evidence="seen", todo="do", where="there")) == "it is so: seen"
+    assert in_a_sentence(PreconditionMissing("it is so", todo="do")) == "it is so"

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
 import trio
 
 from coworld_actors.actors import ActorRef, ActorSystem, ChildSpec, Record, Restart, SupervisorRef
@@ -18,18 +23,40 @@ from tests.coworlds import IMAGE
 from tests.strangers import accepts
 
 
-async def start_player(site: ProcessSite, workspace: Workspace, address: Address, slot: int, behaviour: str) -> None:
+async def start_player(
+    site: ProcessSite, workspace: Workspace, address: Address, slot: int, behaviour: str, *before: str
+) -> None:
     await site.start(
         Launch(
             name=f"player-{slot}",
             role="player",
             image=IMAGE,
-            run=("python", "scripted_player.py"),
+            run=(*before, "python", "scripted_player.py"),
             env={contract.ENV_PLAYER_WS_URL: player_url(address, slot, "t"), "BEHAVIOUR": behaviour},
             writes=(workspace.player_directory(slot),),
             stdout=workspace.player_log(slot),
         )
     )
+
+
+@contextmanager
+def stranger(address: Address) -> Generator[Callable[[], object]]:
+    """A process of no role that is connected to the game; yields what makes it leave."""
+    hello = "GET / HTTP/1.1\\r\\nSec-WebSocket-Key: x\\r\\n\\r\\n"
+    code = f"""import socket
+connection = socket.create_connection(("{address.host}", {address.port}))
+connection.sendall(b"{hello}")
+print(flush=True)
+input()"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield lambda: process.communicate(b"\n")
+        finally:
+            process.kill()
 
 
 async def usher(
@@ -98,3 +125,32 @@ async def test_a_stranger_on_the_games_port_takes_no_seat(
         _, referee = await usher(house, site, address)
         facts = await facts_with(referee, set(), looked_after=trio.current_time())
     assert facts.connected == set()
+
+
+async def test_a_player_in_a_session_of_its_own_is_seen(
+    house: SupervisorRef, site: ProcessSite, workspace: Workspace, server
+) -> None:
+    """Whatever a player starts to connect with is the player."""
+    address = await server(accepts())
+    _, referee = await usher(house, site, address)
+    await start_player(site, workspace, address, 0, "plays", "setsid", "--wait")
+    assert (await facts_with(referee, {0})).connected == {0}
+
+
+async def test_nobody_is_told_absent_while_a_connection_has_no_owner(
+    house: SupervisorRef, site: ProcessSite, workspace: Workspace, server
+) -> None:
+    """It may be any player's: who is seen is told, who is not is looked for only once it is gone."""
+    address = await server(accepts())
+    with stranger(address) as leave:
+        _, referee = await usher(house, site, address)
+        await start_player(site, workspace, address, 0, "plays")
+        await start_player(site, workspace, address, 1, "never_connects")
+        with trio.fail_after(60):
+            while (facts := await referee.ask(Findings(), deadline=30)).connected != {0}:
+                await trio.sleep(0.02)
+        assert facts.looked_at is None
+        assert not (await site.connected(address)).complete
+        leave()
+    facts = await facts_with(referee, {0}, looked_after=trio.current_time())
+    assert facts.connected == {0}

@@ -35,6 +35,11 @@ OVER = asyncio.Event()
 TICK = 0
 
 
+def die() -> None:
+    print("weights missing", file=sys.stderr, flush=True)
+    os._exit(3)
+
+
 def page(status: HTTPStatus, text: str = "page") -> Response:
     body = text.encode()
     return Response(
@@ -48,6 +53,8 @@ def answer(connection, request):
     if url.path == "/healthz":
         if BEHAVIOUR == "never_healthy":
             return page(HTTPStatus.SERVICE_UNAVAILABLE)
+        if BEHAVIOUR == "dies_after_health":
+            asyncio.get_running_loop().call_later(0.005, die)
         if BEHAVIOUR == "health_hangs":
             return asyncio.sleep(60, page(HTTPStatus.OK))
         return page(HTTPStatus.OK)

@@ -1,0 +1,240 @@
+"""The play: from the start of the game's process until the game has ended and the last player has left."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+
+import httpx
+import trio
+
+from coworld_actors.actors import (
+    ActorError,
+    ActorRef,
+    AskTimeout,
+    AutoShutdown,
+    ChildSpec,
+    DownReason,
+    Event,
+    Restart,
+    StartFailed,
+    StopOrder,
+    SupervisorRef,
+    SupervisorSpec,
+)
+from coworld_actors.episode import launches, probes
+from coworld_actors.episode.events import Phase, PhaseEntered
+from coworld_actors.episode.findings import Aborted, Violation, ViolationKind
+from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
+from coworld_actors.episode.interrupt import Interrupt
+from coworld_actors.episode.player import Player
+from coworld_actors.episode.probes import ContractBroken
+from coworld_actors.episode.referee import ASK_DEADLINE, RefereeMessage
+from coworld_actors.episode.role import STOP_GRACE
+from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.usher import Usher
+from coworld_actors.episode.viewer import FirstFrame, Silence, Viewer
+from coworld_actors.episode.workspace import Workspace
+from coworld_drivers.driver import Address, Site
+from coworld_protocol import contract
+from coworld_protocol.errors import InternalFault
+
+__all__ = ["Play"]
+
+GAME_END_WAIT = 1.0
+"""Seconds to wait for the end of a game that broke a clause: a probe of a dying game fails before its exit is seen."""
+
+
+class Play:
+    """Runs the supervisor `play`. It tells the referee what it finds and decides nothing.
+
+    Args:
+        supervisor: `play`, without children yet; ends by itself when the game does.
+        site: where the roles run.
+        referee: whom everybody reports to.
+        http: for health check and pages.
+        spec: what to play.
+        workspace: its files.
+        tokens: one per seat.
+        publish: publishes an event of the episode.
+    """
+
+    SUPERVISOR = SupervisorSpec(auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)
+
+    def __init__(
+        self,
+        supervisor: SupervisorRef,
+        site: Site,
+        referee: ActorRef[RefereeMessage],
+        http: httpx.AsyncHTTPTransport,
+        spec: EpisodeSpec,
+        workspace: Workspace,
+        tokens: tuple[str, ...],
+        publish: Callable[[Event], object],
+    ) -> None:
+        self._supervisor = supervisor
+        self._site = site
+        self._referee = referee
+        self._http = http
+        self._spec = spec
+        self._workspace = workspace
+        self._tokens = tokens
+        self._publish = publish
+        self._game: ActorRef[Reached | Served] | None = None
+        self._viewer: ActorRef[FirstFrame | Silence] | None = None
+
+    async def run(self, interrupt: Interrupt, trouble: Interrupt) -> None:
+        """Play to the end, which comes with the game's, at the deadline, or when somebody calls it off.
+
+        Args:
+            interrupt: the caller's.
+            trouble: our own, raised when the episode cannot be recorded any more.
+
+        Raises:
+            InternalFault: an actor of ours crashed.
+        """
+        with trouble.scope(), interrupt.scope() as called_off:
+            with trio.move_on_after(self._spec.limits.timeout) as deadline:
+                await self._until_the_game_ends()
+            if deadline.cancelled_caught:
+                await self._abort(deadline=True)
+            self._enter(Phase.CLOSING)
+            # Only a game that ended by itself has taken its supervisor along; players share their grace meanwhile.
+            if self._game is not None and not self._game.alive:
+                await self._supervisor.wait()
+        if called_off.cancelled_caught:
+            await self._abort(deadline=False)
+        await self._supervisor.stop()
+
+    async def _until_the_game_ends(self) -> None:
+        self._enter(Phase.STARTING)
+        launch = launches.game_launch(self._spec, self._workspace, self._site)
+        limits = self._spec.limits
+        try:
+            game = self._game = await self._supervisor.start_actor(
+                ChildSpec(
+                    name="game",
+                    start=lambda: Game(self._site, launch, self._referee, self._http, limits.startup),
+                    restart=Restart.TEMPORARY,
+                    significant=True,
+                    shutdown=2 * STOP_GRACE,
+                )
+            )
+        except StartFailed as failed:
+            if isinstance(failed.cause, GameNotServing):
+                return
+            raise
+        try:
+            await self._with(game)
+        except (ContractBroken, ActorError) as error:
+            with trio.move_on_after(GAME_END_WAIT):
+                await game.wait()
+            broken = _broken_clause(error)
+            # Without a broken clause it is the tree that came down with its game, or a defect of ours.
+            if broken is None and game.alive:
+                raise
+            if broken is not None:
+                await self._tell_violation(broken, game)
+        if not game.alive and (down := await game.wait()).reason is DownReason.CRASHED:
+            raise InternalFault("the game's actor crashed", evidence=str(down.cause)) from down.cause
+
+    async def _tell_violation(self, broken: ContractBroken, game: ActorRef[Reached | Served]) -> None:
+        gone = "" if game.alive or broken.kind is ViolationKind.FIRST_FRAME else "the game ended while it was checked: "
+        await self._referee.tell(
+            Violation(at=trio.current_time(), kind=broken.kind, message=gone + broken.message, evidence=broken.evidence)
+        )
+
+    async def _with(self, game: ActorRef[Reached | Served]) -> None:
+        """Probe the game, connect the viewer, seat the players, then wait for the game's end."""
+        self._enter(Phase.PROBING)
+        address = await game.ask(Reached(), deadline=ASK_DEADLINE)
+        await self._probe(address)
+        self._viewer = await self._supervisor.start_actor(
+            ChildSpec(name="viewer", start=lambda: Viewer(address, self._referee), restart=Restart.TEMPORARY)
+        )
+        self._enter(Phase.SEATING)
+        if self._site.sees_connections:
+            seats = {launches.player_name(slot): slot for slot in range(len(self._tokens))}
+            await self._supervisor.start_actor(
+                ChildSpec(
+                    name="usher",
+                    start=lambda: Usher(self._site, address, seats, self._referee),
+                    restart=Restart.TEMPORARY,
+                )
+            )
+        await self._seat_players(await game.ask(Served(), deadline=ASK_DEADLINE))
+        await self._first_frame(self._viewer)
+        self._enter(Phase.PLAYING)
+        await game.wait()
+
+    async def _probe(self, address: Address) -> None:
+        """The checks that come before the first player."""
+        if self._tokens:
+            await probes.check_client_page(
+                self._http, address, contract.ROUTE_CLIENT_PLAYER, slot=0, token=self._tokens[0]
+            )
+            await probes.check_bad_token(address)
+        await probes.check_client_page(self._http, address, contract.ROUTE_CLIENT_GLOBAL)
+
+    async def _seat_players(self, game: Address) -> None:
+        """Start every player, all at once."""
+        players = await self._supervisor.start_supervisor(
+            "players", SupervisorSpec(stop_order=StopOrder.TOGETHER), restart=Restart.TEMPORARY
+        )
+
+        def spec(slot: int, token: str) -> ChildSpec:
+            launch = launches.player_launch(self._spec, self._workspace, self._site, game, slot, token)
+            return ChildSpec(
+                name=launch.name,
+                start=lambda: Player(self._site, launch, slot, self._referee),
+                restart=Restart.TEMPORARY,
+                shutdown=self._spec.limits.player_grace + 2 * STOP_GRACE,
+            )
+
+        errors: list[ActorError] = []
+
+        async def start(child: ChildSpec) -> None:
+            try:
+                await players.start_actor(child)
+            except ActorError as error:
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for slot, token in enumerate(self._tokens):
+                nursery.start_soon(start, spec(slot, token))
+        if errors:
+            raise errors[0]
+
+    async def _first_frame(self, viewer: ActorRef[FirstFrame | Silence]) -> None:
+        """Wait for the first sign of life on `/global`.
+
+        Raises:
+            ContractBroken: there is none in time.
+        """
+        limit = self._spec.limits.first_frame
+        try:
+            await viewer.ask(FirstFrame(), deadline=limit)
+        except AskTimeout:
+            raise ContractBroken(
+                ViolationKind.FIRST_FRAME, "the game sends nothing to its viewers", f"no frame within {limit:g} s"
+            ) from None
+
+    async def _abort(self, *, deadline: bool) -> None:
+        """Tell the referee that the play is called off; from now on nobody has patience with a player."""
+        silence = math.inf
+        if self._viewer is not None:
+            with contextlib.suppress(ActorError):
+                silence = await self._viewer.ask(Silence(), deadline=ASK_DEADLINE)
+        await self._referee.tell(Aborted(at=trio.current_time(), deadline=deadline, silence=silence))
+
+    def _enter(self, phase: Phase) -> None:
+        self._publish(PhaseEntered(phase=phase))
+
+
+def _broken_clause(error: Exception) -> ContractBroken | None:
+    """The broken clause behind an error of the tree, if there is one."""
+    cause: BaseException | None = error.cause if isinstance(error, StartFailed) else error
+    while cause is not None and not isinstance(cause, ContractBroken):
+        cause = cause.__cause__
+    return cause

@@ -1,0 +1,106 @@
+"""Who is connected to a port of this machine: connections from the kernel's tables, their owners from one walk over /proc."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from coworld_drivers.driver import Connections
+from coworld_drivers.janitor import MARK
+from coworld_drivers.ports import sockets_of
+
+__all__ = ["clients", "look"]
+
+_ESTABLISHED = "01"
+
+
+def clients(port: int) -> set[int]:
+    """Inodes of the sockets that are connected to that port, on the connecting side.
+
+    Raises:
+        OSError: the kernel's tables cannot be read.
+    """
+    found: set[int] = set()
+    remote = f":{port:04X} {_ESTABLISHED} "
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        # A kernel without IPv6 has only the first.
+        with suppress(FileNotFoundError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                # Columns: number, local address, remote address, state; the tenth is the inode, 0 for a socket nobody holds.
+                if remote in line and (inode := int(line.split()[9])):
+                    found.add(inode)
+    return found
+
+
+def look(port: int, groups: Mapping[int, str], mark: str, marks: Mapping[str, str]) -> Connections:
+    """Who is connected to the port: a role by its process group, its session or its mark, or this process itself.
+
+    Never raises `OSError`: what cannot be read, for want of a descriptor or of a right, leaves the look incomplete.
+
+    Args:
+        port: the port.
+        groups: leader of a role's group and session to the role's name, for roles that run.
+        mark: what is common to all marks.
+        marks: the rest of a role's mark to the role's name, for every role that was ever started.
+    """
+    try:
+        wanted = clients(port)
+        names = set(_owners(wanted, groups, mark, marks)) if wanted else set[str]()
+    except OSError:
+        return Connections(complete=False)
+    return Connections(names=frozenset(names), complete=not wanted)
+
+
+def _owners(wanted: set[int], groups: Mapping[int, str], mark: str, marks: Mapping[str, str]) -> Iterator[str]:
+    """The names of those who hold wanted sockets, each of which is removed from `wanted`."""
+    wanted -= sockets_of([os.getpid()])
+    others: list[int] = []
+    for pid in _processes():
+        if not wanted:
+            return
+        name = _by_group(pid, groups)
+        if name is None:
+            others.append(pid)
+        elif held := wanted & sockets_of([pid]):
+            wanted -= held
+            yield name
+    # Environments are read only for what the groups have not explained: that costs more than all the rest.
+    pattern = re.compile(rb"(?:^|\0)" + re.escape(f"{MARK}={mark}".encode()) + rb"([^.\0]+)")
+    for pid in others:
+        if not wanted:
+            return
+        name = _by_mark(pid, pattern, marks)
+        if name is not None and (held := wanted & sockets_of([pid])):
+            wanted -= held
+            yield name
+
+
+def _processes() -> list[int]:
+    with os.scandir("/proc") as entries:
+        return [int(entry.name) for entry in entries if entry.name.isdigit()]
+
+
+def _by_group(pid: int, groups: Mapping[int, str]) -> str | None:
+    # After the command in parentheses, which may contain anything: state, parent, group, session.
+    field = _read(f"/proc/{pid}/stat").rpartition(b")")[2].split(maxsplit=4)
+    if len(field) < 4:
+        return None
+    return groups.get(int(field[2])) or groups.get(int(field[3]))
+
+
+def _by_mark(pid: int, pattern: re.Pattern[bytes], marks: Mapping[str, str]) -> str | None:
+    found = pattern.search(_read(f"/proc/{pid}/environ"))
+    return marks.get(found[1].decode(errors="replace")) if found else None
+
+
+def _read(path: str) -> bytes:
+    """A file of a process; nothing when it is gone or not ours to read."""
+    try:
+        with io.FileIO(path) as file:
+            return file.read()
+    except OSError:
+        return b""
