@@ -19,8 +19,8 @@ from coworld_actors.episode.findings import (
     StartFault,
 )
 from coworld_actors.episode.referee import RefereeMessage
-from coworld_actors.episode.role import Role, address_of, is_machine_fault, last_line
-from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
+from coworld_actors.episode.role import Role, address_of, in_a_sentence, last_line
+from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, MachineFault, Site
 from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
 
@@ -91,10 +91,9 @@ class Game(Role[Reached | Served]):
             try:
                 handle = await self.start()
             except PreconditionMissing as error:
-                sentence = "; ".join(error.lines())
-                if is_machine_fault(error, self.launch):
-                    await self._blame_machine(sentence)
-                await self._give_up(StartFault.NOT_LAUNCHED, detail=sentence)
+                if isinstance(error, MachineFault):
+                    await self._blame_machine(in_a_sentence(error))
+                await self._give_up(StartFault.NOT_LAUNCHED, detail=in_a_sentence(error))
             if await self._healthy(handle):
                 return
             port = address_of(handle).port
@@ -142,5 +141,5 @@ class Game(Role[Reached | Served]):
         del overstayed
         now = trio.current_time()
         if handle.log_error is not None:
-            await self._referee.tell(InfrastructureFault(at=now, message=str(handle.log_error)))
+            await self._referee.tell(InfrastructureFault(at=now, message=in_a_sentence(handle.log_error)))
         await self._referee.tell(GameEnded(at=now, status=status, tail=last_line(handle)))

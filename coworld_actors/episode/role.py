@@ -9,10 +9,10 @@ import trio
 
 from coworld_actors.actors import Actor, StopReason
 from coworld_actors.episode.events import RoleEnded, RoleStarted
-from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, MachineFault, Site
-from coworld_protocol.errors import CoworldError, PreconditionMissing
+from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
+from coworld_protocol.errors import CoworldError
 
-__all__ = ["STOP_GRACE", "Role", "address_of", "in_a_sentence", "is_machine_fault", "last_line"]
+__all__ = ["STOP_GRACE", "Role", "address_of", "in_a_sentence", "last_line"]
 
 STOP_GRACE = 5.0
 """Seconds between asking a role to end and killing it."""
@@ -42,12 +42,6 @@ def last_line(handle: Handle) -> str:
 def in_a_sentence(error: CoworldError) -> str:
     """What an error says and what it rests on, without its next step: a verdict has one of its own."""
     return f"{error.what}: {error.evidence}" if error.evidence else error.what
-
-
-def is_machine_fault(error: PreconditionMissing, launch: Launch) -> bool:
-    """Whether a start failed for lack of something of the machine's, or because a log of ours could not be opened."""
-    del launch
-    return isinstance(error, MachineFault)
 
 
 class Role(Actor[M], Generic[M]):
@@ -129,20 +123,17 @@ class Role(Actor[M], Generic[M]):
         """End a process whose start is being given up; restores the rule that a failed start leaves nothing behind."""
         if self.process is not None:
             with trio.move_on_after(2 * STOP_GRACE, shield=True):
-                await self.process.stop(0)
+                self._publish_end(await self.process.stop(0))
 
     async def _report(self, status: ExitStatus) -> None:
         if self._reported:
             return
         self._reported = True
         assert self.process is not None
-        self.context.publish(
-            RoleEnded(
-                role=self.launch.role,
-                name=self.launch.name,
-                slot=self.slot,
-                end=str(status),
-                ok=status.ok,
-            )
-        )
+        self._publish_end(status)
         await self.ended(self.process, status, overstayed=self._overstayed)
+
+    def _publish_end(self, status: ExitStatus) -> None:
+        self.context.publish(
+            RoleEnded(role=self.launch.role, name=self.launch.name, slot=self.slot, end=str(status), ok=status.ok)
+        )
