@@ -145,7 +145,7 @@ class _Conductor:
         referee = self._referee = await self._house.start_actor(
             ChildSpec(
                 name="referee",
-                start=lambda: Referee(len(spec.plan.seats), spec.limits.player_grace),
+                start=lambda: Referee(len(spec.plan.seats), spec.limits.player_grace, trouble.throw),
                 restart=Restart.TEMPORARY,
             )
         )

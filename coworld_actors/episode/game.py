@@ -137,9 +137,11 @@ class Game(Role[Reached | Served]):
         return self.process.peer_address or address_of(self.process)
 
     async def ended(self, handle: Handle, status: ExitStatus, *, overstayed: bool) -> None:
-        """Tell the referee; a log that could not be written is a fault of the machine's."""
+        """Tell the referee."""
         del overstayed
         now = trio.current_time()
-        if handle.log_error is not None:
-            await self._referee.tell(InfrastructureFault(at=now, message=in_a_sentence(handle.log_error)))
         await self._referee.tell(GameEnded(at=now, status=status, tail=last_line(handle)))
+
+    async def log_failed(self, message: str) -> None:
+        """Tell the referee of a fault of the machine's."""
+        await self._referee.tell(InfrastructureFault(at=trio.current_time(), message=message))

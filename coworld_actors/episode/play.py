@@ -89,7 +89,7 @@ class Play:
 
         Args:
             interrupt: the caller's.
-            trouble: our own, raised when the episode cannot be recorded any more.
+            trouble: our own, raised when the machine keeps the episode from counting.
 
         Raises:
             InternalFault: an actor of ours crashed.

@@ -55,10 +55,12 @@ class Player(Role[None]):
         return await self._referee.ask(MayStay(), deadline=math.inf)
 
     async def ended(self, handle: Handle, status: ExitStatus, *, overstayed: bool) -> None:
-        """Tell the referee; a log that could not be written is a fault of the machine's."""
+        """Tell the referee."""
         now = trio.current_time()
-        if handle.log_error is not None:
-            await self._referee.tell(InfrastructureFault(at=now, message=in_a_sentence(handle.log_error)))
         await self._referee.tell(
             SeatEnded(at=now, slot=self._slot, status=status, overstayed=overstayed, tail=last_line(handle))
         )
+
+    async def log_failed(self, message: str) -> None:
+        """Tell the referee of a fault of the machine's."""
+        await self._referee.tell(InfrastructureFault(at=trio.current_time(), message=message))

@@ -7,6 +7,7 @@ nothing; `judge.judge` does, once, at the end.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -64,9 +65,11 @@ class Referee(Actor[RefereeMessage]):
     Args:
         slots: number of seats.
         player_grace: seconds that all players together may take to leave once the game has ended by itself.
+        on_fault: called with the first fault of the machine: there is no use in playing on.
     """
 
-    def __init__(self, slots: int, player_grace: float) -> None:
+    def __init__(self, slots: int, player_grace: float, on_fault: Callable[[str], None] = lambda _: None) -> None:
+        self._on_fault = on_fault
         self._facts = Facts(slots=slots)
         self._player_grace = player_grace
         self._staying: list[Deferred[bool]] = []
@@ -101,7 +104,9 @@ class Referee(Actor[RefereeMessage]):
             case SeatEnded():
                 facts.seats[message.slot] = message
             case InfrastructureFault():
-                facts.fault = facts.fault or message
+                if facts.fault is None:
+                    facts.fault = message
+                    self._on_fault(message.message)
             case Aborted():
                 facts.aborted = facts.aborted or message
                 self._send_away(used_up=False)

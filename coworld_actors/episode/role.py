@@ -17,6 +17,9 @@ __all__ = ["STOP_GRACE", "Role", "address_of", "in_a_sentence", "last_line"]
 STOP_GRACE = 5.0
 """Seconds between asking a role to end and killing it."""
 
+LOG_LOOK = 1.0
+"""Seconds between looks at whether a role's log could be written: on a full disk nobody should wait for the deadline."""
+
 URL_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S*")
 
 M = TypeVar("M")
@@ -63,6 +66,7 @@ class Role(Actor[M], Generic[M]):
         self.process: Handle | None = None
         self._overstayed = False
         self._reported = False
+        self._log_failed = False
 
     async def start(self) -> Handle:
         """Start the process.
@@ -78,8 +82,17 @@ class Role(Actor[M], Generic[M]):
     async def watch(self) -> None:
         """Wait for the process to end, report it, and end this actor. Meant for `context.spawn`."""
         assert self.process is not None
-        await self._report(await self.process.wait())
+        while self.process.status is None:
+            with trio.move_on_after(LOG_LOOK):
+                await self.process.wait()
+            if self.process.log_error is not None and not self._log_failed:
+                self._log_failed = True
+                await self.log_failed(in_a_sentence(self.process.log_error))
+        await self._report(self.process.status)
         self.context.stop()
+
+    async def log_failed(self, message: str) -> None:
+        """Its log is not complete, which is the machine's fault; called at most once, while it runs or at its end."""
 
     async def patience(self) -> bool:
         """Return when the process has had its time to end by itself; False when it was given none."""

@@ -105,6 +105,8 @@ def _archive_problems(infos: list[zipfile.ZipInfo]) -> list[str]:
     names = [info.filename for info in infos]
     if len(set(names)) != len(names):
         problems.append("the report has two entries of one name")
+    if "" in names:
+        problems.append("the report has an entry without a name")
     for info in infos[:MAX_ENTRIES]:
         path = PurePosixPath(info.filename)
         shown = repr(info.filename[:80])

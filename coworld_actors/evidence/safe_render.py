@@ -298,10 +298,10 @@ class _Scan:
             parts = urlsplit(target)
         except ValueError:
             return None
-        if parts.scheme or parts.netloc or target.startswith("/"):
+        if parts.scheme or parts.netloc or not parts.path or parts.path.startswith("/") or parts.path.endswith("/"):
             return None
         entry = posixpath.normpath(posixpath.join(self._folder, unquote(parts.path)))
-        return entry if parts.path and entry in self._entries else None
+        return entry if entry in self._entries else None
 
 
 def _refused_scheme(target: str) -> str:

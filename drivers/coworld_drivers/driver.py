@@ -235,7 +235,7 @@ class Site(Protocol):
         ...
 
     async def connected(self, address: Address) -> Connections:
-        """Who is connected to `address` at this moment. Never raises: what cannot be looked at makes a look incomplete."""
+        """Who is connected to `address` at this moment; what cannot be looked at raises nothing, it makes the look incomplete."""
         ...
 
     async def start(self, launch: Launch) -> Handle:

@@ -15,14 +15,17 @@ import msgspec
 import psutil
 import pytest
 
+from coworld_actors.cli.event_file import EventFile
 from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.play import Options, play
+from coworld_actors.cli.play import Options, _exit_code, _new_id, play
 from coworld_actors.cli.screen import Detail
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import Limits
+from coworld_actors.episode.verdict import EndReason
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 from tests.coworlds import scripted_manifest, write_coworld
 from tests.disks import is_full, small_disk
+from tests.records import bad, record
 
 
 @pytest.fixture
@@ -88,6 +91,10 @@ def test_the_exit_code_is_the_verdict(options, behaviour: str, code: Exit) -> No
         ({"players": ("nobody",)}, Refused),
         ({"images": {"scripted:1": "/no/such/place"}}, PreconditionMissing),
         ({"events": Path("no/such/directory/all.jsonl")}, PreconditionMissing),
+        ({"events": Path("/dev/full")}, Refused),
+        ({"events": Path("coworld/coworld_manifest.json")}, Refused),
+        ({"events": Path(os.fsdecode(b"all\xff.jsonl"))}, Refused),
+        ({"output": Path(os.fsdecode(b"out\xff"))}, Refused),
     ],
 )
 def test_what_cannot_be_played_writes_nothing(options, tmp_path: Path, change: dict, error: type[CoworldError]) -> None:
@@ -98,11 +105,64 @@ def test_what_cannot_be_played_writes_nothing(options, tmp_path: Path, change: d
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_event_file_that_is_not_complete_is_said_after_the_episode(options, tmp_path: Path) -> None:
-    """The episode is played and recorded all the same: only the copy is missing."""
-    with pytest.raises(PreconditionMissing, match="is not complete: No space left"):
-        play(options(events=Path("/dev/full"), output=tmp_path / "out"))
-    assert msgspec.json.decode((tmp_path / "out/episode.json").read_bytes(), type=EpisodeRecord).verdict.good
+def test_an_event_file_that_is_not_complete_is_said_beside_the_outcome(
+    options, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The episode is played, recorded and shown all the same: only the copy is missing, and the exit code says so."""
+
+    class OnAFullDisk(EventFile):
+        def _open(self) -> None:
+            self._file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
+
+    monkeypatch.setattr("coworld_actors.cli.play.EventFile", OnAFullDisk)
+    outcome = play(options(events=tmp_path / "all.jsonl", output=tmp_path / "out"))
+    assert outcome.exit_code == Exit.PRECONDITION
+    (record,) = outcome.episodes
+    assert msgspec.json.decode((tmp_path / "out/episode.json").read_bytes(), type=EpisodeRecord) == record
+    assert isinstance(outcome.error, PreconditionMissing)
+    assert "is not complete: No space left" in outcome.error.what
+    assert "scores 0=3, 1=3" in capsys.readouterr().out
+
+
+def test_an_event_file_may_be_in_the_runs_directory(options, tmp_path: Path) -> None:
+    """Which has to be new: the file is made in it before a role is started."""
+    assert play(options(events=tmp_path / "out/all.jsonl", output=tmp_path / "out")).exit_code is Exit.GOOD
+    kinds = [json.loads(line)["event"]["type"] for line in (tmp_path / "out/all.jsonl").read_text().splitlines()]
+    assert {"episode_started", "role_started", "episode_ended"} <= set(kinds)
+    assert play(options(events=tmp_path / "out/all.jsonl.2", output=tmp_path / "else")).exit_code is Exit.GOOD
+
+
+def test_an_error_in_a_group_of_one_is_that_error(options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nurseries wrap what passes them; a user has nothing to do with that."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ExceptionGroup("", [ExceptionGroup("", [PreconditionMissing("no room", todo="make some")])])
+
+    monkeypatch.setattr("coworld_actors.cli.play.run_episode", broken)
+    with pytest.raises(PreconditionMissing, match="no room"):
+        play(options())
+
+
+@pytest.mark.parametrize(
+    ("reason", "received", "code"),
+    [
+        (EndReason.INFRASTRUCTURE, None, Exit.PRECONDITION),
+        (EndReason.INTERNAL, None, Exit.INTERNAL),
+        (EndReason.STALLED, None, Exit.FAILED),
+        (EndReason.INFRASTRUCTURE, signal.SIGINT, Exit.INTERRUPTED),
+        (EndReason.CANCELLED, signal.SIGTERM, Exit.TERMINATED),
+    ],
+)
+def test_a_failure_of_the_machine_is_told_apart_from_one_of_the_episode(
+    reason: EndReason, received: int | None, code: Exit
+) -> None:
+    """As it is where the same full disk is found before the episode; a signal's code comes first."""
+    assert _exit_code(record(bad(reason)), received) is code
+
+
+def test_ids_of_one_second_differ() -> None:
+    """Many runs are started by a loop of a shell at once."""
+    assert len({_new_id() for _ in range(2000)}) == 2000
 
 
 def test_the_event_file_holds_the_whole_system(options, tmp_path: Path) -> None:
@@ -115,12 +175,12 @@ def test_the_event_file_holds_the_whole_system(options, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_blames_no_role(options, small: Path) -> None:
     """A game that writes more than there is room for: the machine is to blame, in the record or in the error."""
     try:
-        code = play(options("floods", output=small / "run", limits=Limits(timeout=10, player_grace=2)))
+        code = play(options("floods", output=small / "run", limits=Limits(timeout=10, player_grace=2))).exit_code
     except PreconditionMissing as error:
         assert is_full(error.what)  # noqa: PT017 - either way of saying so is right
         assert not (small / "run/episode.json").exists()
     else:
-        assert code is Exit.FAILED
+        assert code is Exit.PRECONDITION
         verdict = json.loads((small / "run/episode.json").read_text())["verdict"]
         assert (verdict["reason"], verdict["blame"]) == ("infrastructure", "infrastructure")
 

@@ -20,6 +20,7 @@ from tests.coworlds import IMAGE, PROGRAMS, scripted_manifest, write_coworld
 
 COMMAND = [sys.executable, "-m", "coworld_actors", "run"]
 CONTROL = re.compile(r"\x1b|\r")
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9]m")
 
 
 def run(*arguments: str | Path, cwd: Path, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -119,6 +120,15 @@ def test_a_failing_reporter_is_named_and_the_run_ends_with_1(tmp_path: Path) -> 
         (["{coworld}", "--image", f"{IMAGE}=/no/such/place"], 3, "/no/such/place"),
         (["{coworld}", IMAGE, "--run", "no-such-program"], 3, "no-such-program"),
         ([], 2, "MANIFEST"),
+        (["{coworld}", "--timeout", "nan"], 2, "'nan'"),
+        (["{coworld}", "--timeout", "inf"], 2, "'inf'"),
+        (["{coworld}", "--timeout", "abc"], 2, "'abc' is not a valid number of seconds"),
+        (["{coworld}", "--output", os.fsdecode(b"out\xff")], 2, "not UTF-8"),
+        (["{coworld}", "--events", os.fsdecode(b"all\xff")], 2, "not UTF-8"),
+        (["{coworld}", "--secret-env", "A B=1"], 2, "no name of a variable"),
+        (["{coworld}", "--secret-env", "COWORLD_PLAYER_WS_URL=ws://x"], 2, "set by the runtime"),
+        (["{coworld}", "--secret-env", "COGAME_PORT=1"], 2, "set by the runtime"),
+        (["."], 2, "the directory . has no coworld_manifest.json"),
     ],
 )
 def test_bad_input_is_a_clear_error_and_starts_nothing(
@@ -131,6 +141,10 @@ def test_bad_input_is_a_clear_error_and_starts_nothing(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (tmp_path / "runs").exists()
+    document = json.loads(run(*(a.format(coworld=coworld) for a in arguments), "--json", cwd=tmp_path).stdout)
+    assert (list(document), document["exit_code"]) == (["exit_code", "episodes", "error"], code)
+    assert document["episodes"] == []
+    assert words in json.dumps(document["error"], ensure_ascii=False)
 
 
 def test_a_refusal_is_a_document_too_under_json(coworld: Path, tmp_path: Path) -> None:
@@ -159,11 +173,16 @@ def test_an_unwritable_output_directory_is_a_missing_precondition(coworld: Path,
     assert "--output" in done.stderr
 
 
-def test_a_full_disk_is_said_and_no_role_is_blamed(coworld: Path, tmp_path: Path) -> None:
-    """On a device without space the run ends with 3, or its episode blames the infrastructure; never a role."""
-    done = run(coworld, "--events", "/dev/full", cwd=tmp_path)
-    assert done.returncode == 3
-    assert "No space left" in done.stderr
+def test_an_event_file_never_overwrites_and_never_waits(coworld: Path, tmp_path: Path) -> None:
+    """Neither the manifest nor a pipe without a reader: both are refused at once, and nothing is started."""
+    before = coworld.read_text()
+    os.mkfifo(tmp_path / "pipe")
+    for path in (coworld, tmp_path / "pipe"):
+        done = run(coworld, "--json", "--events", path, cwd=tmp_path)
+        assert done.returncode == json.loads(done.stdout)["exit_code"] == 2, done.stderr
+        assert "--events" in done.stderr
+    assert coworld.read_text() == before
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_stale_result_is_never_taken_for_a_new_one(coworld: Path, tmp_path: Path) -> None:
@@ -205,6 +224,112 @@ def test_a_second_signal_ends_the_run_at_once(tmp_path: Path) -> None:
     assert psutil.wait_procs(roles, timeout=5)[1] == []
 
 
+STUCK = """
+import os, sys
+import trio
+from coworld_actors.cli import main
+from coworld_actors.cli import play
+
+told = int(sys.argv.pop())
+
+async def stuck(*_, **__):
+    with trio.move_on_after(60, shield=True):
+        os.write(told, b"!")
+        await trio.sleep_forever()
+
+play.run_episode = stuck
+main()
+"""
+"""The command with an episode that no first signal can end."""
+
+
+def test_a_second_signal_gives_back_the_terminal_and_a_document(coworld: Path, tmp_path: Path) -> None:
+    """What the live picture hid is shown again, and who asked for JSON gets it, although nothing could be judged."""
+    leader, follower = pty.openpty()
+    ready, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, "run", str(coworld), "--json", "--output", "out", str(writer)],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stdin=follower,
+        stderr=follower,
+        pass_fds=[writer],
+        env={**os.environ, "TERM": "xterm-256color"},
+        text=True,
+    )
+    for number in (follower, writer):
+        os.close(number)
+    assert os.read(ready, 1) == b"!"
+    os.close(ready)
+    process.send_signal(signal.SIGTERM)
+    shown = b""
+    while b"a second signal kills them" not in shown:
+        shown += os.read(leader, 65536)
+    process.send_signal(signal.SIGINT)
+    shown += _rest(leader)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert b"\x1b[?25l" in shown
+    assert shown.rindex(b"\x1b[?25h") > shown.rindex(b"\x1b[?25l")
+    document = json.loads(out)
+    assert (document["exit_code"], document["episodes"], document["error"]["type"]) == (143, [], "Interrupted")
+    assert document["error"]["where"] == "out"
+
+
+def test_a_reader_who_leaves_is_no_failure_of_the_episode(coworld: Path, tmp_path: Path) -> None:
+    """`coworld-actors run ... | true`: the exit code is the episode's, with and without --json."""
+    for arguments in (["--json"], []):
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = subprocess.Popen(
+            [*COMMAND, str(coworld), *arguments], cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, text=True
+        )
+        os.close(writer)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert "error" not in err
+
+
+def test_a_stream_that_is_full_is_told_on_the_other_one(coworld: Path, tmp_path: Path) -> None:
+    """Without stdout the outcome is lost and the run ends with 3; without stderr nothing is."""
+    with Path("/dev/full").open("w") as full:
+        for arguments in (["--json"], []):
+            done = subprocess.run(
+                [*COMMAND, coworld, *arguments],
+                cwd=tmp_path,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 3
+            assert "stdout cannot be written: No space left" in done.stderr
+            assert "Traceback" not in done.stderr
+        done = subprocess.run(
+            [*COMMAND, coworld, "--json", "-v"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == json.loads(done.stdout)["exit_code"] == 0
+
+
+def test_a_name_that_an_encoding_lacks_is_shown_as_its_escape(tmp_path: Path) -> None:
+    """A good episode stays good on a terminal of another age."""
+    manifest = scripted_manifest()
+    manifest["player"][0]["name"] = "\xf1and\xfa"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    for arguments in ([], ["--json"], ["--quiet"], ["--verbose"]):
+        done = run(write_coworld(tmp_path / "c", manifest), *arguments, cwd=tmp_path, env=environment)
+        assert done.returncode == 0, done.stderr
+        if arguments == []:
+            assert r"\xf1and\xfa" in done.stdout
+        if arguments == ["--json"]:
+            assert json.loads(done.stdout)["episodes"][0]["seats"][0]["name"] == "\xf1and\xfa"
+
+
 def test_no_role_survives_the_runtime_by_more_than_five_seconds(tmp_path: Path) -> None:
     """After SIGKILL nobody of ours is left to clean up but the janitor, and it does."""
     manifest = scripted_manifest("ignores_sigterm", ("ignores_sigterm", "plays"), config={"ticks": 100000})
@@ -223,20 +348,52 @@ def test_a_terminal_gets_a_live_picture_and_no_color_is_honoured(coworld: Path, 
     assert "\x1b[" in shown
     assert "\x1b[3" in shown
     plain = _on_terminal(coworld, tmp_path, {"NO_COLOR": "1"})
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9]m", plain)
+    assert not COLOUR.search(plain)
 
 
-def _on_terminal(coworld: Path, cwd: Path, environment: dict[str, str]) -> str:
+@pytest.mark.parametrize("arguments", [[], ["-v"]])
+def test_a_terminal_that_can_do_nothing_is_sent_nothing(coworld: Path, tmp_path: Path, arguments: list[str]) -> None:
+    """TERM=dumb has neither colours nor a cursor that moves."""
+    assert "\x1b" not in _on_terminal(coworld, tmp_path, {"TERM": "dumb"}, *arguments)
+
+
+def test_an_empty_no_color_does_not_count(coworld: Path, tmp_path: Path) -> None:
+    """The convention asks for a value that is not empty."""
+    for value, coloured in (("", True), ("1", False)):
+        shown = _on_terminal(coworld, tmp_path, {"NO_COLOR": value}, "-v")
+        (line,) = [line for line in shown.splitlines() if "episode_started" in line]
+        assert bool(COLOUR.search(line)) is coloured
+
+
+def test_forced_colours_move_no_cursor(coworld: Path, tmp_path: Path) -> None:
+    """FORCE_COLOR is about colours: without a terminal there is still a plain line for what happens."""
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    done = run(coworld, cwd=tmp_path, env={**environment, "FORCE_COLOR": "1", "TERM": "xterm-256color"})
+    assert done.returncode == 0, done.stderr
+    assert COLOUR.search(done.stdout)
+    assert "playing" in done.stderr
+    assert not re.search(r"\x1b\[(\?25|[0-9]*[A-K])", done.stdout + done.stderr)
+
+
+def _on_terminal(coworld: Path, cwd: Path, environment: dict[str, str], *arguments: str) -> str:
     leader, follower = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
     process = subprocess.Popen(
-        [*COMMAND, str(coworld)],
+        [*COMMAND, str(coworld), *arguments],
         cwd=cwd,
         stdin=follower,
         stdout=follower,
         stderr=follower,
-        env={**os.environ, "TERM": "xterm-256color", **environment},
+        env={**inherited, "TERM": "xterm-256color", **environment},
     )
     os.close(follower)
+    shown = _rest(leader)
+    assert process.wait(timeout=60) == 0
+    return shown.decode(errors="replace")
+
+
+def _rest(leader: int) -> bytes:
+    """What a terminal is shown until nobody holds it any more."""
     shown = b""
     while True:
         try:
@@ -247,8 +404,7 @@ def _on_terminal(coworld: Path, cwd: Path, environment: dict[str, str]) -> str:
             break
         shown += data
     os.close(leader)
-    assert process.wait(timeout=60) == 0
-    return shown.decode(errors="replace")
+    return shown
 
 
 def test_events_and_verbose_show_what_happened(coworld: Path, tmp_path: Path) -> None:

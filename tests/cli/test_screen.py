@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from coworld_actors.actors import Event, EventStream, open_system
-from coworld_actors.cli.screen import Detail, Screen, _Picture, show_document
+from coworld_actors.cli.screen import Detail, Screen, _Picture
 from coworld_actors.episode.events import (
     GameRestarted,
     Phase,
@@ -176,12 +176,66 @@ def test_quiet_has_scores_and_files(capsys) -> None:
 
 
 def test_under_json_stdout_belongs_to_the_document(capfd: pytest.CaptureFixture[str]) -> None:
-    """Table and files go to stderr; the document is readable as it stands."""
-    show_document({"exit_code": 0, "episodes": [record()]})
+    """Table and files go to stderr."""
     Screen(Detail.NORMAL, as_json=True).outcome(record(), interrupted=False)
     shown = capfd.readouterr()
-    assert json.loads(shown.out)["episodes"][0]["id"] == "e-1"
+    assert shown.out == ""
     assert "files: runs/e-1" in shown.err
+
+
+HOSTILE = "\x1b]0;mine\x07\x1b[31m\u202e\nerror: lies"
+SPELLED = r"\u001b]0;mine\u0007\u001b[31m\u202e\u000aerror: lies"
+
+
+async def test_no_control_code_of_a_stranger_reaches_the_terminal(capsys, tmp_path: Path) -> None:
+    """Names, last words, messages and file names are spelled out wherever they are shown."""
+    report = SupportReport(role="reporter", id="r", ok=True, output="o.zip", render=f"{HOSTILE}.html")
+    failed = SupportReport(role="grader", id="g", ok=False, message=HOSTILE, evidence=HOSTILE)
+    verdict = bad(EndReason.GAME_CRASHED, message=HOSTILE, evidence=HOSTILE)
+    seats = (msgspec.structs.replace(seat(0), name=HOSTILE), seat(1, SeatEnd.CRASHED, fault=True, evidence=HOSTILE))
+    screen = Screen(Detail.NORMAL, as_json=False)
+    screen.note(HOSTILE)
+    for made in (record(seats=seats, coworld=HOSTILE, reports=(report, failed)), record(verdict, directory=HOSTILE)):
+        screen.outcome(made, interrupted=False)
+    async with open_system("test") as system:
+        with screen.follow(system.events, spec(tmp_path)):
+            system.events.publish(SupportEnded(role="grader", id="g", ok=False, message=HOSTILE), scope="e-1")
+    shown = capsys.readouterr()
+    for text in (shown.out, shown.err):
+        assert re.search("[\x00-\x09\x0b-\x1f\x7f\u202e]", text) is None
+        assert SPELLED in text
+        assert "\nerror: lies" not in text
+
+
+async def test_the_live_picture_has_no_control_code_of_a_stranger_either(tmp_path: Path) -> None:
+    """It is drawn over and over, from names that a manifest gave."""
+    made = spec(tmp_path)
+    game = msgspec.structs.replace(made.plan.manifest.game, name=HOSTILE)
+    manifest = msgspec.structs.replace(made.plan.manifest, game=game)
+    picture = _Picture(msgspec.structs.replace(made, plan=msgspec.structs.replace(made.plan, manifest=manifest)))
+    async with open_system("test") as system:
+        system.events.subscribe(picture.on_record)
+        system.events.publish(RoleEnded(role="player", name="player-0", end=HOSTILE, ok=False, slot=0))
+    text = drawn(picture)
+    assert "\x1b" not in text
+    assert SPELLED.split("]", maxsplit=1)[0] in text
+
+
+def test_advice_that_a_message_carries_is_the_only_one(capsys) -> None:
+    """Two pieces of advice contradict each other sooner or later."""
+    message = "the log of player-0 cannot be written; evidence: No space left; try: choose another --output directory"
+    Screen(Detail.QUIET, as_json=False).outcome(
+        record(bad(EndReason.INFRASTRUCTURE, Blame.INFRASTRUCTURE, message=message)), interrupted=False
+    )
+    shown = capsys.readouterr().err
+    assert shown.count("try: ") == 1
+    assert len(shown.splitlines()) <= 4
+
+
+def test_an_end_without_advice_has_no_empty_line_of_it(capsys) -> None:
+    """Nobody is helped by `try:` and nothing behind it."""
+    Screen(Detail.QUIET, as_json=False).outcome(record(bad(EndReason.PLAYER_FAILED)), interrupted=False)
+    assert "try:" not in capsys.readouterr().err
 
 
 def test_names_cannot_write_markup_or_control_codes(capsys) -> None:

@@ -21,6 +21,7 @@ from coworld_actors.episode.usher import Usher
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd
 from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import InternalFault, PreconditionMissing, Refused
+from tests.disks import small_disk
 
 SHORT = Limits(timeout=6, startup=5, first_frame=3, player_grace=2, support=30)
 
@@ -358,3 +359,10 @@ async def test_no_token_reaches_the_log_of_an_embedding_host(play, tmp_path: Pat
         await play()
     tokens = json.loads((tmp_path / "run/config.json").read_text())["tokens"]
     assert not any(token in caplog.text for token in tokens)
+
+
+async def test_a_full_disk_ends_the_play_at_once(play, tmp_path: Path) -> None:
+    """Nobody waits for the deadline of an episode that cannot be recorded, and no role is blamed."""
+    with small_disk(tmp_path / "run"), trio.fail_after(40):
+        with pytest.raises(PreconditionMissing, match=r"episode\.json"):
+            await play("floods", config={"ticks": 100000}, limits=Limits(timeout=600))

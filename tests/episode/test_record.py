@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from coworld_actors.episode import events
 from coworld_actors.episode.events import Phase, PhaseEntered, RoleEnded, RoleStarted
 from coworld_actors.episode.record import EpisodeRecord, Recorder, write_record
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd
-from coworld_actors.episode.workspace import Workspace
+from coworld_actors.episode.workspace import FOR_READERS, Workspace
 from coworld_protocol.errors import PreconditionMissing
 from tests.disks import SIZE, is_full
 from tests.records import GOOD, bad, record, seat
@@ -154,6 +156,17 @@ def test_an_error_names_a_seat_only_where_players_are_to_blame(
         "message": "it went wrong",
         "failed_policy_index": index,
     }
+
+
+def test_records_are_made_for_readers(workspace: Workspace) -> None:
+    """Both documents may be read by whoever may read the directory, unlike the configuration with its tokens."""
+    before = os.umask(0o022)
+    try:
+        write_record(workspace, record(bad(EndReason.PLAYER_FAILED, Blame.PLAYERS)))
+    finally:
+        os.umask(before)
+    for path in (workspace.episode, workspace.error_info):
+        assert stat.S_IMODE(path.stat().st_mode) == FOR_READERS
 
 
 async def test_a_subscriber_that_raises_harms_no_episode(play, tmp_path: Path) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from coworld_actors.episode.workspace import FileRefused, Workspace, is_role_file, read_role_file, write_atomically
+from coworld_actors.episode.workspace import (
+    FOR_READERS,
+    FileRefused,
+    Workspace,
+    is_role_file,
+    open_role_file,
+    read_role_file,
+    write_atomically,
+)
 from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing, Refused
 from tests.disks import SIZE, is_full
@@ -104,6 +112,29 @@ def test_writing_replaces_a_link_and_never_follows_it(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_text() == "theirs"
     assert (tmp_path / "episode.json").read_bytes() == b"ours"
     assert not (tmp_path / "episode.json").is_symlink()
+
+
+def test_a_file_is_its_owners_alone_unless_it_is_made_for_readers(tmp_path: Path) -> None:
+    """A name that was free and one that was taken: the mode is the new file's own."""
+    before = os.umask(0o022)
+    try:
+        write_atomically(tmp_path / "secret", b"")
+        write_atomically(tmp_path / "shown", b"")
+        write_atomically(tmp_path / "shown", b"", FOR_READERS)
+    finally:
+        os.umask(before)
+    assert (mode(tmp_path / "secret"), mode(tmp_path / "shown")) == (0o600, 0o644)
+
+
+def test_an_open_file_is_handed_out_under_the_same_rules(tmp_path: Path) -> None:
+    """For files that are too large to be held in memory."""
+    path = tmp_path / "file"
+    assert open_role_file(path, 4) is None
+    path.write_bytes(b"1234")
+    with open_role_file(path, 4) as file:  # type: ignore[union-attr]
+        assert file.read() == b"1234"
+    with pytest.raises(FileRefused, match="larger than 3 bytes"):
+        open_role_file(path, 3)
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_half_one(small: Path) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from coworld_actors.episode.workspace import Workspace
+from coworld_actors.evidence import bundle
 from coworld_actors.evidence.bundle import build_bundle
 from tests.disks import SIZE, is_full
 
@@ -73,6 +75,51 @@ def test_the_same_episode_always_makes_the_same_bytes(finished: Workspace) -> No
     finished.bundle.unlink()
     build_bundle(finished, "e-1")
     assert finished.bundle.read_bytes() == first
+
+
+def test_large_files_are_packed_piece_by_piece(finished: Workspace) -> None:
+    """However large a file is, no more than a piece of it is in memory, and what is packed is all of it."""
+    size = 64 * 1024 * 1024
+    with finished.replay.open("wb") as file:
+        file.truncate(size)
+        file.seek(size // 2)
+        file.write(b"in the middle")
+    pauses = []
+    tracemalloc.start()
+    try:
+        build_bundle(finished, "e-1", lambda: pauses.append(tracemalloc.get_traced_memory()[1]))
+    finally:
+        tracemalloc.stop()
+    assert len(pauses) >= size // bundle.CHUNK
+    assert max(pauses) < size // 8
+    assert contents(finished)["replay"] == finished.replay.read_bytes()
+
+
+def test_a_bundle_that_is_called_off_leaves_nothing(finished: Workspace) -> None:
+    """Between two pieces: the exception passes, and no half bundle lies there under the name of a whole one."""
+    finished.replay.write_bytes(bytes(3 * bundle.CHUNK))
+    calls = iter(range(3))
+
+    def pause() -> None:
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_bundle(finished, "e-1", pause)
+    assert not finished.bundle.exists()
+
+
+def test_what_is_too_large_is_left_out(finished: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file beyond its limit, and those for which all together leave no room; smaller ones after them still go in."""
+    monkeypatch.setattr(bundle, "ENTRY_LIMIT", 100)
+    monkeypatch.setattr(bundle, "TOTAL_LIMIT", 150)
+    finished.replay.write_bytes(bytes(101))
+    finished.game_stdout.write_bytes(b"x" * 90)
+    finished.game_stderr.write_bytes(b"y" * 90)
+    manifest = build_bundle(finished, "e-1")
+    assert manifest.include == ("results", "game_logs", "player_logs", "player_artifact")
+    assert contents(finished)["logs/game.log"] == b"x" * 90
+    assert sum(map(len, contents(finished).values())) - len(contents(finished)["manifest.json"]) <= 150
 
 
 def test_a_bundle_that_the_game_left_is_set_aside(finished: Workspace, tmp_path: Path) -> None:

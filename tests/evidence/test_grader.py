@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import pytest
 import trio
 
 from coworld_actors.actors import SupervisorRef
-from coworld_actors.episode.workspace import Workspace
+from coworld_actors.episode.workspace import FOR_READERS, Workspace
 from coworld_actors.evidence.bundle import build_bundle
 from coworld_actors.evidence.grader import GradeRefused, parse_grade, run_grader
 from coworld_drivers.process import ProcessSite
+
+UMASK = os.umask(0o077)
+os.umask(UMASK)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +48,13 @@ def test_a_number_is_a_grade_and_other_keys_are_ignored(text: str, score: float)
         ('{"score": null}', "None"),
         ('{"score": true}', "True"),
         ('{"score": "9"}', "'9'"),
-        ('{"score": {"value": 1}}', "not a finite number"),
+        ('{"score": {"value": 1}}', "is an object, not a finite number"),
         ('{"score": 1e400}', ""),
+        ('{"score": 1' + "0" * 400 + "}", "too large a number"),
+        ('{"score": -1' + "0" * 400 + "}", "too large a number"),
+        ('{"score": 1' + "0" * 5000 + "}", "no JSON"),
+        ('{"score": ' + "[" * 400 + "]" * 400 + "}", "is a list, not a finite number"),
+        ('{"score": "\\u001b[31m"}', "'\\x1b[31m'"),
     ],
 )
 def test_anything_else_is_refused_with_what_was_found(text: str, words: str) -> None:
@@ -52,6 +62,7 @@ def test_anything_else_is_refused_with_what_was_found(text: str, words: str) -> 
     with pytest.raises(GradeRefused) as caught:
         parse_grade(text.encode())
     assert words in str(caught.value)
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize(
@@ -98,3 +109,4 @@ async def test_a_good_grade_lands_under_the_graders_id(
     assert (report.ok, report.score, report.output) == (True, 7.0, "grades/works.json"), report
     assert json.loads((finished.root / report.output).read_text()) == {"grader_id": "scripted", "score": 7}
     assert (finished.logs / "grader-works.log").exists()
+    assert stat.S_IMODE((finished.root / report.output).stat().st_mode) == FOR_READERS & ~UMASK

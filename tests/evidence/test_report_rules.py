@@ -79,6 +79,12 @@ def test_two_entries_of_one_name_are_refused() -> None:
     assert "two entries" in check_report(buffer.getvalue()).problems[0]
 
 
+def test_an_entry_without_a_name_is_refused() -> None:
+    """A damaged directory of a zip can have one; it is no file."""
+    (problem,) = check_report(report({"nameless": "x"}).replace(b"nameless", b"\0ameless")).problems
+    assert problem == "the report has an entry without a name"
+
+
 def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
     """A small zip that unpacks to more than the limit is refused by its declared sizes."""
     data = report({f"{n}.bin": bytes(64 * 1024 * 1024) for n in range(5)}, {"reporter_id": "r"})

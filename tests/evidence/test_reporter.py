@@ -133,3 +133,21 @@ async def test_a_report_that_does_not_fit_on_the_disk_leaves_no_half_one(
     report = await report_of(house, site, finished, supported, "works")
     assert report.message == "the report cannot be unpacked: No space left on device"
     assert list(finished.reports.iterdir()) == []
+
+
+async def test_unpacking_can_be_called_off_and_leaves_no_half_report(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two pieces; what lies in `reports/` has passed and is whole."""
+    scope = trio.CancelScope()
+
+    def called_off() -> None:
+        trio.from_thread.run_sync(scope.cancel)
+        check()
+
+    check = trio.from_thread.check_cancelled
+    monkeypatch.setattr(trio.from_thread, "check_cancelled", called_off)
+    with trio.fail_after(60), scope:
+        await report_of(house, site, finished, supported, "works")
+    assert scope.cancelled_caught
+    assert list(finished.reports.iterdir()) == []

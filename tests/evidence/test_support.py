@@ -15,7 +15,7 @@ from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.record import EpisodeRecord, SupportReport
 from coworld_actors.episode.spec import Limits
 from coworld_actors.episode.workspace import Workspace
-from coworld_actors.evidence import support
+from coworld_actors.evidence import bundle, reporter, support
 from coworld_actors.evidence.support import run_support
 from coworld_drivers.process import ProcessSite
 
@@ -74,6 +74,89 @@ async def test_a_role_whose_files_cannot_be_made_is_alone_in_that(
     assert {(r.role, r.ok) for r in reports} == {("reporter", False), ("grader", True)}
 
 
+async def test_a_defect_of_ours_costs_one_report(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever one reporter's output brings to light in us: the others are good, and it is told what it was and where."""
+
+    def defective(_: bytes) -> None:
+        raise AssertionError("we should not\x1b get here")
+
+    monkeypatch.setattr(reporter, "check_report", defective)
+    reports: list[SupportReport] = []
+    await run_support(house, site, supported(("works",), ("works",)), finished, reports.append)
+    found = {r.role: r for r in reports}
+    assert found["grader"].ok
+    assert found["reporter"].message == (
+        "it could not be run: a defect of ours: AssertionError: we should not\\u001b get here"
+    )
+    assert found["reporter"].evidence.startswith("raised in test_support.py:")
+
+
+async def test_a_defect_while_the_bundle_is_written_is_said_for_everybody(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The episode's record is worth more than its reports."""
+
+    def defective(*_: object) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(support, "build_bundle", defective)
+    reports: list[SupportReport] = []
+    await run_support(house, site, supported(("works",), ("works",)), finished, reports.append)
+    assert [(r.role, r.ok) for r in reports] == [("reporter", False), ("grader", False)]
+    assert all("a defect of ours: ValueError: no such thing" in r.message for r in reports)
+
+
+async def test_whoever_is_at_work_when_it_is_called_off_is_reported_as_stopped(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported
+) -> None:
+    """Those that had ended keep what they made; the cancellation passes."""
+    spec = supported(("works", "hangs"), ("hangs",))
+    reports: list[SupportReport] = []
+    scope = trio.CancelScope()
+
+    def done(report: SupportReport) -> None:
+        reports.append(report)
+        scope.cancel()
+
+    with trio.fail_after(60), scope:
+        await run_support(house, site, spec, finished, done)
+    assert scope.cancelled_caught
+    assert sorted((r.role, r.id, r.ok) for r in reports) == [
+        ("grader", "hangs", False),
+        ("reporter", "hangs", False),
+        ("reporter", "works", True),
+    ]
+    assert {r.message for r in reports if not r.ok} == {"it was stopped before it had ended"}
+
+
+async def test_writing_the_bundle_can_be_called_off(
+    house: SupervisorRef, site: ProcessSite, finished: Workspace, supported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packing ends after the piece that it is at, not after the file; nobody is started, everybody is reported as not run."""
+    finished.replay.write_bytes(bytes(64 * bundle.CHUNK))
+    pieces = 0
+    scope = trio.CancelScope()
+
+    def called_off() -> None:
+        nonlocal pieces
+        pieces += 1
+        trio.from_thread.run_sync(scope.cancel)
+        check()
+
+    check = trio.from_thread.check_cancelled
+    monkeypatch.setattr(trio.from_thread, "check_cancelled", called_off)
+    reports: list[SupportReport] = []
+    with trio.fail_after(60), scope:
+        await run_support(house, site, supported(("works",), ("works",)), finished, reports.append)
+    assert scope.cancelled_caught
+    assert pieces == 1
+    assert [(r.role, r.ok) for r in reports] == [("reporter", False), ("grader", False)]
+    assert all("was stopped while" in r.message for r in reports)
+    assert not finished.bundle.exists()
+
+
 async def test_an_episode_stays_good_whatever_its_reporters_do(play) -> None:
     """The verdict is about the game; each role's end is in the record and on the stream."""
     events: list[Record] = []
@@ -104,6 +187,6 @@ async def test_an_interrupt_ends_them_and_the_verdict_stands(play) -> None:
             graders=("hangs",), interrupt=interrupt, subscriber=watch, limits=Limits(timeout=60)
         )
     assert record.verdict.good, record.verdict
-    assert record.reports == ()
+    assert [(r.id, r.ok, r.message) for r in record.reports] == [("hangs", False, "it was stopped before it had ended")]
     left = psutil.Process().children(recursive=True)
     assert not any("scripted_support" in word for process in left for word in process.cmdline())

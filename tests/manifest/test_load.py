@@ -119,7 +119,7 @@ def test_missing_manifest_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
         load_manifest(tmp_path)
     assert caught.value.lines() == [
-        f"{tmp_path} is not there",
+        f"the directory {tmp_path} has no coworld_manifest.json",
         f"evidence: no file {tmp_path / 'coworld_manifest.json'}",
         "try: give the path of a coworld_manifest.json or of the directory that holds it",
     ]
