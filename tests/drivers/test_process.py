@@ -33,6 +33,7 @@ async def test_fifty_hostile_roles_leave_nothing(bench, descriptors, said, runni
     async with bench.site(close_grace=0.2):
         pass
     before = descriptors()
+    children = set(psutil.Process().children(recursive=True))
     relatives: list[int] = []
 
     async with bench.site(close_grace=0.2) as site:
@@ -57,7 +58,7 @@ async def test_fifty_hostile_roles_leave_nothing(bench, descriptors, said, runni
         assert all(handle.status.stopped for handle in handles)
     await until(lambda: not any(running(pid) for pid in relatives))
     assert marked(mark) == []
-    assert psutil.Process().children(recursive=True) == []
+    assert set(psutil.Process().children(recursive=True)) <= children
     assert descriptors() == before
     assert any("left its process group" in note for note in bench.notes)
 
