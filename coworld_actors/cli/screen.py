@@ -174,7 +174,7 @@ _PHASES = {
     Phase.PROBING: "the game is healthy; checking the contract",
     Phase.SEATING: "starting the players",
     Phase.PLAYING: "playing",
-    Phase.CLOSING: "the game has ended; players leave",
+    Phase.CLOSING: "the play is over; players leave",
     Phase.CHECKING: "checking results",
     Phase.REPORTING: "reporters and graders at work",
 }

@@ -94,9 +94,15 @@ class ProcessDriver:
             PreconditionMissing: with everything that is missing, not only the first.
         """
         missing: dict[str, PreconditionMissing] = {}
-        for image, run, role in (Wanted(*item) for item in launches):
+        wanted = [Wanted(*item) for item in launches]
+        roles: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
+        for image, run, role in wanted:
+            # One unmapped image is one thing to put right, whatever is to be run in it.
+            roles.setdefault((image, run if image in self.images else ()), {})[role] = None
+        for image, run, _ in wanted:
+            who = ", ".join(filter(None, roles[image, run if image in self.images else ()]))
             try:
-                self.images.resolve(image, run, role=role, path=self.path)
+                self.images.resolve(image, run, role=who, path=self.path)
             except PreconditionMissing as error:
                 missing.setdefault(error.what, error)
         errors = list(missing.values())

@@ -494,3 +494,10 @@ async def test_killing_all_needs_no_waiting(bench):
             for handle in handles:
                 status = await handle.wait()
                 assert (status.signal, status.stopped) == (9, True)
+
+
+async def test_an_image_that_several_roles_want_is_missing_once(bench):
+    """The refusal names every role, and the image once."""
+    async with bench.driver() as driver:
+        with pytest.raises(PreconditionMissing, match=r"'other' \(for game, player\) is not mapped"):
+            await driver.check([Wanted("other", ("a",), "game"), Wanted("other", ("b",), "player")])
