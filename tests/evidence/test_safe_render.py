@@ -202,7 +202,7 @@ def test_the_list_of_violations_has_an_end() -> None:
 
 def test_stylesheets_that_are_applied_are_named() -> None:
     """Each once, by its name in the zip, so that it can be looked at."""
-    link = '<link rel="alternate Stylesheet" href="../style.css"><link rel=stylesheet href="/work/style.css">'
+    link = '<link rel="alternate Stylesheet" href="../style.css"><link rel=stylesheet href="/top/style.css">'
     assert check_page("r/index.html", link * 2, ENTRIES).stylesheets == ("style.css",)
 
 
