@@ -26,6 +26,10 @@ from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["Game", "GameNotServing", "Reached", "Served"]
 
+FIRST_HEALTH_POLL = 0.02
+"""Seconds until the second look at a game's health; doubled each time up to the contract's period, which is for slow starters:
+a game of ours is ready after a tenth of a second, and half of that would be spent waiting."""
+
 PORT_ATTEMPTS = 5
 """Starts on ever new ports before a taken port is the verdict."""
 
@@ -104,6 +108,7 @@ class Game(Role[Reached | Served]):
     async def _healthy(self, handle: Handle) -> bool:
         """Wait until the game is healthy; False when somebody else has its port."""
         address = address_of(handle)
+        pause = FIRST_HEALTH_POLL
         while True:
             if handle.status is not None:
                 status = await handle.wait()
@@ -118,8 +123,9 @@ class Game(Role[Reached | Served]):
             if answer != self._last_answer:
                 self._last_answer = answer
                 await self._referee.tell(HealthAnswer(at=trio.current_time(), answer=answer))
-            with trio.move_on_after(contract.HEALTH_POLL):
+            with trio.move_on_after(pause):
                 await handle.wait()
+            pause = min(2 * pause, contract.HEALTH_POLL)
 
     async def _give_up(self, fault: StartFault, status: ExitStatus | None = None, detail: str = "") -> NoReturn:
         await self._referee.tell(NeverServed(at=trio.current_time(), fault=fault, status=status, detail=detail))
