@@ -57,7 +57,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: `coworld-actors --help` needs none of this, and httpx alone costs 70 ms."""
+    """Import on first use: `coworld-actors --help` needs none of this, and httpx alone costs 80 ms."""
     for home, names in _HOMES.items():
         if name in names:
             from importlib import import_module  # noqa: PLC0415

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 import msgspec
 
 from coworld_actors.evidence.safe_render import MAX_PROBLEMS, check_page, check_stylesheet
-from coworld_protocol.messages.reporter import ReportManifest
+from coworld_protocol.messages.reporter import POINTER_SUFFIXES, ReportManifest
 from coworld_protocol.printable import printable
 
 __all__ = ["MAX_ENTRIES", "MAX_UNPACKED", "Report", "check_report"]
@@ -25,8 +25,6 @@ MAX_UNPACKED = 256 * 1024 * 1024
 
 MAX_TEXT = 32 * 1024 * 1024
 """Bytes of the manifest, of the page and of each of its stylesheets: what is looked into has to be read in seconds."""
-
-SUFFIXES = {"render": (".md", ".html"), "event_log": (".parquet",), "trace": (".jsonl", ".json")}
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +67,7 @@ def _check(data: bytes) -> Report:
             manifest = msgspec.json.decode(_read(archive, "manifest.json", MAX_TEXT), type=ReportManifest)
         except (msgspec.DecodeError, RecursionError, _Unreadable) as error:
             return Report(problems=(f"manifest.json of the report: {str(error)[:200]}",), entries=names)
-        for field, suffixes in SUFFIXES.items():
+        for field, suffixes in POINTER_SUFFIXES.items():
             pointer: str | None = getattr(manifest, field)
             if pointer is None:
                 continue

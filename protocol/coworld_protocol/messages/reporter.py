@@ -8,7 +8,16 @@ import msgspec
 
 from coworld_protocol.messages.bundle import BundleManifest, EpisodeStatus
 
-__all__ = ["Artifact", "Artifacts", "EpisodeInput", "ErrorInfo", "InlineJson", "ReportManifest", "ReportRequest"]
+__all__ = [
+    "POINTER_SUFFIXES",
+    "Artifact",
+    "Artifacts",
+    "EpisodeInput",
+    "ErrorInfo",
+    "InlineJson",
+    "ReportManifest",
+    "ReportRequest",
+]
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +75,10 @@ class ReportRequest(msgspec.Struct, frozen=True, kw_only=True, tag_field="type",
     request_id: str
     report_uri: str
     episodes: tuple[EpisodeInput, ...]
+
+
+POINTER_SUFFIXES = {"render": (".md", ".html"), "event_log": (".parquet",), "trace": (".jsonl", ".json")}
+"""What an entry may be called that a pointer of `ReportManifest` names, in lower case."""
 
 
 class ReportManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

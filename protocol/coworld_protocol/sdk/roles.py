@@ -22,7 +22,7 @@ import msgspec
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 from coworld_protocol.messages.bundle import BUNDLE_MANIFEST, BundleManifest
-from coworld_protocol.messages.reporter import Artifact, ReportManifest, ReportRequest
+from coworld_protocol.messages.reporter import POINTER_SUFFIXES, Artifact, ReportManifest, ReportRequest
 from coworld_protocol.sdk.uris import inflate, read_uri, write_uri
 
 __all__ = [
@@ -39,7 +39,6 @@ __all__ = [
 ]
 
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
-_SUFFIXES = {"render": (".md", ".html"), "event_log": (".parquet",), "trace": (".jsonl", ".json")}
 
 
 def read_report_request(environ: Mapping[str, str] | None = None) -> ReportRequest:
@@ -96,7 +95,7 @@ def report_zip(manifest: ReportManifest, entries: Mapping[str, bytes]) -> bytes:
     Raises:
         Refused: a pointer of the manifest names no entry or one with a wrong suffix, or the render is not UTF-8.
     """
-    for pointer, suffixes in _SUFFIXES.items():
+    for pointer, suffixes in POINTER_SUFFIXES.items():
         name = getattr(manifest, pointer)
         if name is None:
             continue
