@@ -2,12 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test style types check install clean
+# How long `make soak` plays.
+MINUTES ?= 30
+
+.PHONY: help demo test style types check install bench-actors soak clean
 
 help:
 	@echo "make demo    play one Orchard episode: game, four players, a reporter, a grader"
 	@echo "make test    style, types and the whole test suite"
 	@echo "make check   style and types only"
+	@echo "make bench-actors   the actor core beside its rivals, with ratios"
+	@echo "make soak    half an hour of episodes with crashes: memory and descriptors (MINUTES=30)"
 	@echo "make clean   remove what the other verbs made"
 
 $(BIN)/python:
@@ -41,6 +46,12 @@ check: style types
 
 test: check
 	$(BIN)/python -m pytest
+
+bench-actors: .venv/.dev
+	$(BIN)/python bench/actors.py
+
+soak: .venv/.dev
+	$(BIN)/python bench/soak.py --minutes $(MINUTES)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist runs

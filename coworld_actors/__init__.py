@@ -8,7 +8,10 @@ General layout, inner first; each may import what stands above it:
     manifest              a manifest is loaded, checked and resolved
     episode               one episode as one supervised tree, its verdict and its record
     evidence              what reporters and graders make of an episode's files
+    runtime               many episodes over a long time: admission, watchdog, orderly stop; from trio, asyncio and threads
+    observe, control      metrics, traces, logs; a socket to look inside and to steer
     cli                   the command line
+    testing               fakes, faults and fixtures for people who write actors and roles of their own
 """
 
 from __future__ import annotations
@@ -17,42 +20,58 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coworld_actors.actors import ActorSystem, open_system
-    from coworld_actors.episode.conductor import run_episode
-    from coworld_actors.episode.interrupt import Interrupt
     from coworld_actors.episode.record import EpisodeRecord
     from coworld_actors.episode.spec import EpisodeSpec, Limits
     from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd, SeatReport, Verdict
     from coworld_actors.manifest.load import LoadedManifest, load_manifest
     from coworld_actors.manifest.seats import EpisodePlan, build_plan
+    from coworld_actors.runtime.admission import Admission, RuntimeFull, WhenFull
+    from coworld_actors.runtime.events import StopReport
+    from coworld_actors.runtime.for_asyncio import open_runtime_asyncio
+    from coworld_actors.runtime.for_threads import open_runtime_sync
+    from coworld_actors.runtime.handle import EpisodeHandle
+    from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
 
 __all__ = [
     "ActorSystem",
+    "Admission",
     "Blame",
     "EndReason",
+    "EpisodeHandle",
     "EpisodePlan",
     "EpisodeRecord",
     "EpisodeSpec",
-    "Interrupt",
     "Limits",
     "LoadedManifest",
+    "Runtime",
+    "RuntimeClosed",
+    "RuntimeFull",
     "SeatEnd",
     "SeatReport",
+    "StopReport",
     "Verdict",
+    "WhenFull",
     "build_plan",
     "load_manifest",
+    "open_runtime",
+    "open_runtime_asyncio",
+    "open_runtime_sync",
     "open_system",
-    "run_episode",
 ]
 
 _HOMES = {
     "actors": ("ActorSystem", "open_system"),
-    "episode.conductor": ("run_episode",),
-    "episode.interrupt": ("Interrupt",),
     "episode.record": ("EpisodeRecord",),
     "episode.spec": ("EpisodeSpec", "Limits"),
     "episode.verdict": ("Blame", "EndReason", "SeatEnd", "SeatReport", "Verdict"),
     "manifest.load": ("LoadedManifest", "load_manifest"),
     "manifest.seats": ("EpisodePlan", "build_plan"),
+    "runtime.admission": ("Admission", "RuntimeFull", "WhenFull"),
+    "runtime.events": ("StopReport",),
+    "runtime.for_asyncio": ("open_runtime_asyncio",),
+    "runtime.for_threads": ("open_runtime_sync",),
+    "runtime.handle": ("EpisodeHandle",),
+    "runtime.runtime": ("Runtime", "RuntimeClosed", "open_runtime"),
 }
 
 

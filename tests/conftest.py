@@ -1,4 +1,4 @@
-"""The whole session's watch: when the last test is done, nothing of ours may be left on the machine."""
+"""The whole session's watch: when the last test is done, nothing of ours may be left on the machine, and every event was right."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from coworld_drivers.janitor import MARK, marked
+from tests.event_schema import EventSchema
 
-__all__ = ["nothing_left_behind", "session_mark"]
+__all__ = ["every_event_fits", "nothing_left_behind", "session_mark"]
 
 SETTLE_SECONDS = 10.0
 """Longer than a janitor's own limit: what it is still sweeping is not left behind."""
@@ -64,6 +65,8 @@ def nothing_left_behind(session_mark: str, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, session_mark)
         patch.setenv("TMPDIR", str(temporary))
+        # Where control sockets are: those of a killed runtime stay until the next one looks, which is nobody's temporary file.
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         patch.setattr(tempfile, "tempdir", str(temporary))
         files_before = _open_files()
         children_before = {child.pid for child in psutil.Process().children(recursive=True)}
@@ -89,3 +92,14 @@ def nothing_left_behind(session_mark: str, tmp_path_factory: pytest.TempPathFact
                 process.kill()
     if left:
         pytest.fail("the tests left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def every_event_fits() -> Iterator[None]:
+    """Fail the session when any event that was published in it does not fit the schema, or contradicts what was told before."""
+    schema = EventSchema()
+    with schema.installed():
+        yield
+    if schema.failures:
+        found = "\n  ".join(schema.failures)
+        pytest.fail(f"of {schema.seen} events these were wrong:\n  {found}", pytrace=False)

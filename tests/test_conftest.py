@@ -25,7 +25,7 @@ def play(directory: Path, test: str) -> subprocess.CompletedProcess[str]:
     shutil.copy(HERE / "conftest.py", directory)
     text = (directory / "conftest.py").read_text().replace("SETTLE_SECONDS = 10.0", "SETTLE_SECONDS = 1.0")
     (directory / "conftest.py").write_text(text)
-    (directory / "pytest.ini").write_text(f"[pytest]\npythonpath = {DRIVERS} {PROTOCOL}\n")
+    (directory / "pytest.ini").write_text(f"[pytest]\npythonpath = {HERE.parent} {DRIVERS} {PROTOCOL}\n")
     (directory / "test_it.py").write_text(test)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={directory / 'base'}"]
     return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)

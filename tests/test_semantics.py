@@ -31,6 +31,12 @@ def test_every_promise_has_an_id_of_its_own() -> None:
     assert len(ids) == len(set(ids)) > 20
 
 
+def test_no_promise_of_the_supervisor_is_left_out() -> None:
+    """P01 to P12 and P17 to P20, each on a line of its own."""
+    ids = {match.group(1) for match in PROMISE.finditer(PAGE)}
+    assert ids >= {f"P{number:02}" for number in (*range(1, 13), *range(17, 21))}
+
+
 def test_the_reasons_and_ends_of_the_page_are_those_of_the_code() -> None:
     """The tables list every reason and every seat end, and none that does not exist."""
     from coworld_actors.episode.verdict import EndReason, SeatEnd

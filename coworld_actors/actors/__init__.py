@@ -1,8 +1,10 @@
 """The actor runtime: supervised actors in one structured-concurrency tree. It knows nothing of games.
 
-errors                        what can go wrong between actors
+errors, refusals              what can go wrong between actors, and in their specifications
 asks, mailbox, ref            how a message travels, and how it is accounted for
+parking, deadlines            how a task sleeps and is woken for the price of one turn; one timer for all asks
 actor, incarnation, cell      what an author writes; one life of it; all its lives
+current                       on whose behalf the running task runs
 restarts, specs               the policies and specifications, as values
 children, supervisor          the tree, and who restarts whom
 background                    an actor's own tasks
@@ -16,6 +18,7 @@ from __future__ import annotations
 from coworld_actors.actors.actor import Actor, Context, StopReason
 from coworld_actors.actors.asks import Deferred, Request
 from coworld_actors.actors.children import ChildInfo, State
+from coworld_actors.actors.current import Place, current_actor
 from coworld_actors.actors.dead_letters import DeadLetterReason, DeadLetters, Undeliverable
 from coworld_actors.actors.errors import (
     ActorCrashed,
@@ -69,6 +72,7 @@ __all__ = [
     "NameTaken",
     "NoReply",
     "Overflow",
+    "Place",
     "Record",
     "Registry",
     "Request",
@@ -88,5 +92,6 @@ __all__ = [
     "Undelivered",
     "UnknownMessage",
     "WouldDeadlock",
+    "current_actor",
     "open_system",
 ]

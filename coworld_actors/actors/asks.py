@@ -7,9 +7,15 @@ from typing import Any, Generic, TypeVar, final
 import msgspec
 import trio
 
-__all__ = ["Deferred", "Envelope", "PendingAsk", "Request"]
+from coworld_actors.actors.errors import AskTimeout
+from coworld_actors.actors.parking import wake
+
+__all__ = ["EXPIRED", "Deferred", "Envelope", "PendingAsk", "Request"]
 
 R = TypeVar("R")
+
+EXPIRED = AskTimeout("the deadline has passed")
+"""Never raised: tells the asker, who knows what to say, that its time is up."""
 
 
 class Request(msgspec.Struct, Generic[R], frozen=True):
@@ -20,63 +26,43 @@ class Request(msgspec.Struct, Generic[R], frozen=True):
     """
 
 
-class Envelope:
+class Envelope(msgspec.Struct, eq=False):
     """What the runtime puts into a mailbox around a message that needs more than being handled."""
 
-    __slots__ = ("message",)
-
-    def __init__(self, message: Any) -> None:
-        self.message = message
+    message: Any
 
 
 @final
-class PendingAsk(Envelope):
+class PendingAsk(Envelope, eq=False):
     """A request under way.
 
     Attributes:
         message: the request.
         open: neither settled nor given up by its asker.
         deferred: its handler has taken on to settle it later.
+        asker: the task that is parked until this is settled.
+        value: the reply.
+        error: what is raised where the request was made, instead of a reply.
     """
 
-    __slots__ = ("_asker", "_error", "_value", "deferred", "open")
-
-    def __init__(self, request: Request[Any]) -> None:
-        self.message = request
-        self.open = True
-        self.deferred = False
-        self._asker: trio.lowlevel.Task | None = None
-        self._value: Any = None
-        self._error: BaseException | None = None
+    open: bool = True
+    deferred: bool = False
+    asker: trio.lowlevel.Task | None = None
+    value: Any = None
+    error: BaseException | None = None
 
     def settle(self, value: Any, error: BaseException | None = None) -> bool:
         """Reply, or fail; False if nobody waits any more."""
         if not self.open:
             return False
         self.open = False
-        self._value = value
-        self._error = error
-        if self._asker is not None:
-            trio.lowlevel.reschedule(self._asker)
-            self._asker = None
-        return True
+        self.value = value
+        self.error = error
+        return self.asker is None or wake(self.asker, self)
 
-    async def settled(self) -> Any:
-        """Wait for the reply; a cancelled asker gives up."""
-        if self.open:
-            self._asker = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._give_up)
-        if self._error is not None:
-            try:
-                raise self._error
-            finally:
-                # Breaks the cycle error -> traceback -> this frame -> error.
-                self._error = None
-        return self._value
-
-    def _give_up(self, _: object) -> trio.lowlevel.Abort:
-        self._asker = None
-        return trio.lowlevel.Abort.SUCCEEDED
+    def expire(self) -> None:
+        """Its deadline has passed."""
+        self.settle(None, EXPIRED)
 
 
 @final

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import trio
+
+from coworld_actors.actors.current import RUNNING
+
+if TYPE_CHECKING:
+    from coworld_actors.actors.incarnation import Incarnation
 
 __all__ = ["Background"]
 
@@ -16,26 +21,31 @@ class Background:
 
     Args:
         host: the supervisor's nursery, in which the task that holds ours runs.
-        name: for the names of tasks.
+        life: the incarnation.
         crashed: called once, with the group of what they raised, as soon as one has raised and all have ended.
+
+    Attributes:
+        name: the actor's path.
     """
 
-    __slots__ = ("_crashed", "_nursery", "_over", "_pending", "_scope")
+    __slots__ = ("_crashed", "_life", "_nursery", "_over", "_pending", "_scope", "name")
 
-    def __init__(self, host: trio.Nursery, name: str, crashed: Callable[[BaseException], None]) -> None:
+    def __init__(self, host: trio.Nursery, life: Incarnation, crashed: Callable[[BaseException], None]) -> None:
+        self.name = life.place.path
+        self._life = life
         self._crashed = crashed
         self._scope = trio.CancelScope()
         self._over = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._pending: list[tuple[Callable[..., Awaitable[object]], tuple[object, ...]]] = []
-        host.start_soon(self._run, name=f"{name} background")
+        host.start_soon(self._run, name=f"{self.name} background")
 
     def spawn(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
         """Start a task; at the latest when the host task has had its first turn."""
         if self._nursery is None:
             self._pending.append((function, args))
         else:
-            self._nursery.start_soon(function, *args)
+            self._nursery.start_soon(self._task, function, args, name=function)
 
     async def _run(self) -> None:
         try:
@@ -43,7 +53,7 @@ class Background:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
                     for function, args in self._pending:
-                        nursery.start_soon(function, *args)
+                        self.spawn(function, args)
                     # Keeps the nursery open for later tasks when those of now have ended.
                     await trio.sleep_forever()
         except BaseException as error:  # noqa: BLE001
@@ -51,6 +61,14 @@ class Background:
             self._crashed(error)
         finally:
             self._over.set()
+
+    async def _task(self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]) -> None:
+        # Set here too: `spawn` may be called from a task that is not the actor's.
+        RUNNING.set(self._life)
+        awaitable = function(*args)
+        if not isinstance(awaitable, Awaitable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may not check types
+            raise TypeError(f"{self.name} spawned {function!r}, which is not async; make it an async function")
+        await awaitable
 
     async def close(self) -> None:
         """Cancel all of them and wait until they have returned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -10,7 +11,7 @@ from coworld_actors.actors import events
 from coworld_actors.actors.actor import StopReason
 from coworld_actors.actors.children import Child, ChildInfo, Exit, Intent, State
 from coworld_actors.actors.dead_letters import DeadLetterReason, Undeliverable
-from coworld_actors.actors.errors import WouldDeadlock
+from coworld_actors.actors.errors import WouldDeadlock, in_words
 from coworld_actors.actors.incarnation import Incarnation
 from coworld_actors.actors.mailbox import Mailbox
 from coworld_actors.actors.monitors import Down, DownReason
@@ -53,11 +54,15 @@ class ActorCell(Child):
         self._life = Incarnation(self, self.incarnation + 1, nursery)
         super().launch(nursery)
 
-    async def _live(self) -> Exit:
+    def _live(self) -> Coroutine[Any, Any, None]:
+        # The incarnation's own coroutine: one of ours around it would be 200 bytes more per actor.
         assert self._life is not None
-        ended = await self._life.run()
+        return self._life.run()
+
+    def over(self, ended: Exit) -> None:
+        """This life has ended so."""
         self._life = None
-        return ended
+        super().over(ended)
 
     def request(self, intent: Intent) -> None:
         """Ask it to end, or to end more firmly than before."""
@@ -72,7 +77,7 @@ class ActorCell(Child):
                 self._end_between_lives(DownReason.KILLED if killed else DownReason.SHUTDOWN)
             return
         if self.state is State.RUNNING:
-            self.state = State.STOPPING
+            self.enter(State.STOPPING)
         match intent:
             case Intent.DRAIN:
                 self.mailbox.wake()
@@ -107,8 +112,14 @@ class ActorCell(Child):
         self.mailbox.close()
         self.mailbox.bury_queue()
         self.system.registry.remove(self.path)
-        self.publish(events.ActorStopped(reason=down.reason, handled=self.mailbox.handled))
+        ended = events.ActorStopped(reason=down.reason, handled=self.mailbox.handled, cause=in_words(down.cause))
+        self.publish(ended)
 
     def info(self) -> ChildInfo:
         """What it is like at this moment."""
-        return self._info(self.kind, len(self.mailbox.queue))
+        return self._info(
+            self.kind,
+            queued=len(self.mailbox.queue),
+            busy_since=self._life.busy_since if self._life is not None else None,
+            handling=self.mailbox.handling,
+        )

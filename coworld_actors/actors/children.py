@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -50,7 +50,7 @@ class Exit(NamedTuple):
     cause: BaseException | None = None
 
 
-class ChildInfo(msgspec.Struct, frozen=True, kw_only=True):
+class ChildInfo(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A child at one moment.
 
     Attributes:
@@ -62,6 +62,10 @@ class ChildInfo(msgspec.Struct, frozen=True, kw_only=True):
         restarts: how many restarts it has had.
         queued: messages in its mailbox.
         age: seconds since this life began.
+        in_state: seconds since it entered its state.
+        intent: what is wanted of this life, in small letters: `live`, `restart`, `drain`, `stop` or `kill`.
+        busy: seconds since an actor began to work without a rest; None while it rests, and for a supervisor.
+        handling: type of the message that it has in hand; empty if it has none.
         children: those of a supervisor, in start order.
     """
 
@@ -73,6 +77,10 @@ class ChildInfo(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int
     queued: int
     age: float
+    in_state: float
+    intent: str = "live"
+    busy: float | None = None
+    handling: str = ""
     children: tuple[ChildInfo, ...] = ()
 
 
@@ -89,6 +97,7 @@ class Child(ABC):
         incarnation: which life this is, from 0; -1 before the first.
         attempt: restarts in a row, for the back-off.
         began: when this life began, on the trio clock.
+        entered: when it entered its state.
         ended: when the last one ended.
         running_since: when this life's start succeeded; None if it did not yet.
         has_run: whether a start ever succeeded.
@@ -104,6 +113,7 @@ class Child(ABC):
         "began",
         "down",
         "ended",
+        "entered",
         "has_run",
         "incarnation",
         "intent",
@@ -129,7 +139,7 @@ class Child(ABC):
         self.intent = Intent.LIVE
         self.incarnation = -1
         self.attempt = 0
-        self.began = self.ended = trio.current_time()
+        self.began = self.ended = self.entered = trio.current_time()
         self.running_since: float | None = None
         self.has_run = False
         self.last_exit: Exit | None = None
@@ -160,10 +170,19 @@ class Child(ABC):
         """What it is like at this moment."""
 
     @abstractmethod
-    async def _live(self) -> Exit:
-        """Live once. What happens in it is told by the value, never raised."""
+    def _live(self) -> Coroutine[Any, Any, None]:
+        """Live once, and say by `over` how that ended. What happens in it is told by the value, never raised."""
 
-    def _info(self, kind: str, queued: int, children: tuple[ChildInfo, ...] = ()) -> ChildInfo:
+    def _info(
+        self,
+        kind: str,
+        *,
+        queued: int = 0,
+        busy_since: float | None = None,
+        handling: str = "",
+        children: tuple[ChildInfo, ...] = (),
+    ) -> ChildInfo:
+        now = trio.current_time()
         return ChildInfo(
             name=self.name,
             path=self.path,
@@ -172,7 +191,11 @@ class Child(ABC):
             incarnation=max(self.incarnation, 0),
             restarts=max(self.incarnation, 0),
             queued=queued,
-            age=trio.current_time() - self.began,
+            age=now - self.began,
+            in_state=now - self.entered,
+            intent=self.intent.name.lower(),
+            busy=None if busy_since is None else now - busy_since,
+            handling=handling,
             children=children,
         )
 
@@ -181,17 +204,22 @@ class Child(ABC):
         """Its name and whose it is, for sentences."""
         return f"{self.name} of {self.parent.name}" if self.parent else self.name
 
+    def enter(self, state: State) -> float:
+        """Be in this state from now on; returns the time."""
+        self.state = state
+        self.entered = now = trio.current_time()
+        return now
+
     def launch(self, nursery: trio.Nursery) -> None:
         """Begin a life."""
-        self.state = State.STARTING
+        self.began = self.enter(State.STARTING)
         self.intent = Intent.LIVE
         self.incarnation += 1
         self.running_since = None
-        self.began = trio.current_time()
-        nursery.start_soon(self._run, name=self.path or self.name)
+        nursery.start_soon(self._live, name=self.path or self.name)
 
-    async def _run(self) -> None:
-        ended = await self._live()
+    def over(self, ended: Exit) -> None:
+        """This life has ended so."""
         self.ended = trio.current_time()
         self.last_exit = ended
         if self.parent is None:
@@ -201,14 +229,13 @@ class Child(ABC):
 
     def started(self, event: Event) -> None:
         """This life's start has succeeded."""
-        self.running_since = trio.current_time()
+        self.running_since = self.enter(State.RUNNING if self.intent is Intent.LIVE else State.STOPPING)
         self.has_run = True
-        self.state = State.RUNNING if self.intent is Intent.LIVE else State.STOPPING
         self.publish(event)
         if self._first_start is not None:
             self._first_start.set()
         if self.parent is not None:
-            self.parent.poke()
+            self.parent.child_started(self)
 
     async def wait_first_start(self) -> None:
         """Wait until a start has succeeded or none will."""
@@ -220,7 +247,7 @@ class Child(ABC):
     def finish(self, ended: Exit) -> None:
         """Gone for good: tell everybody, once."""
         assert self.down is None, f"{self.path} ends once"
-        self.state = State.GONE
+        self.enter(State.GONE)
         self.down = down = Down(
             path=self.path, reason=ended.reason, cause=ended.cause, incarnation=max(self.incarnation, 0)
         )

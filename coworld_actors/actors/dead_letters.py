@@ -9,6 +9,7 @@ from typing import final
 import msgspec
 
 from coworld_actors.actors import events
+from coworld_actors.actors.errors import in_words
 from coworld_actors.actors.events import EventStream
 
 __all__ = ["DeadLetterReason", "DeadLetters", "Undeliverable"]
@@ -74,6 +75,7 @@ class DeadLetters:
         self.by_reason[letter.reason] += 1
         self.recent.append(letter)
         if self._stream:
-            cause = f"{type(letter.cause).__name__}: {letter.cause}" if letter.cause else ""
-            event = events.DeadLetter(message=type(letter.message).__name__, reason=letter.reason, cause=cause)
+            event = events.DeadLetter(
+                message=type(letter.message).__name__, reason=letter.reason, cause=in_words(letter.cause)
+            )
             self._stream.publish(event, actor=letter.recipient, incarnation=incarnation, scope=scope)

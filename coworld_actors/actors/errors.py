@@ -39,6 +39,7 @@ __all__ = [
     "Undelivered",
     "UnknownMessage",
     "WouldDeadlock",
+    "in_words",
     "leaves",
     "root_cause",
 ]
@@ -100,7 +101,7 @@ class StartFailed(ActorError):
     """
 
     def __init__(self, what: str, cause: BaseException | None = None) -> None:
-        super().__init__(what, evidence=f"{type(cause).__name__}: {cause}" if cause else "")
+        super().__init__(what, evidence=in_words(cause))
         self.cause = cause
 
 
@@ -110,6 +111,17 @@ class NameTaken(ActorError):
 
 class SpecRefused(ActorError, ValueError):
     """A specification contradicts itself; raised where it is constructed."""
+
+
+def in_words(error: BaseException | None) -> str:
+    """`Type: text`, or nothing for None. It never raises, and it can be written as UTF-8 whatever the exception is."""
+    if error is None:
+        return ""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - whoever reports a crash must not crash over its text
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}".encode(errors="backslashreplace").decode()
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

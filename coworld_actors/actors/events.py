@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import final
 
 import msgspec
 import trio
+
+from coworld_actors.actors.errors import SpecRefused
 
 __all__ = [
     "ActorCrashed",
@@ -54,10 +56,12 @@ class ActorStopped(Event, frozen=True):
     Attributes:
         reason: a `DownReason`.
         handled: messages that it handled in all its lives.
+        cause: the exception behind an abnormal end, as `Type: text`.
     """
 
     reason: str
     handled: int = 0
+    cause: str = ""
 
 
 class ActorCrashed(Event, frozen=True):
@@ -85,11 +89,15 @@ class RestartScheduled(Event, frozen=True):
         delay: seconds of back-off from now.
         attempt: which restart in a row this is, from 1.
         along: names of the siblings that are taken down and started again with it.
+        reason: how the life ended that this answers, a `DownReason`.
+        cause: the exception behind that end, as `Type: text`.
     """
 
     delay: float
     attempt: int
     along: tuple[str, ...] = ()
+    reason: str = ""
+    cause: str = ""
 
 
 class ActorRestarted(Event, frozen=True):
@@ -109,11 +117,15 @@ class RestartLimitReached(Event, frozen=True):
         child: name of the child whose end it was.
         max_restarts: how many were allowed.
         within: in how many seconds.
+        reason: how that child's life ended, a `DownReason`.
+        cause: the exception behind that end, as `Type: text`.
     """
 
     child: str
     max_restarts: int
     within: float
+    reason: str = ""
+    cause: str = ""
 
 
 class ChildKilled(Event, frozen=True):
@@ -150,10 +162,12 @@ class SupervisorStopped(Event, frozen=True):
     Attributes:
         reason: a `DownReason`.
         note: what the one who stopped it said.
+        cause: the exception behind an abnormal end, as `Type: text`.
     """
 
     reason: str
     note: str = ""
+    cause: str = ""
 
 
 class SystemStarted(Event, frozen=True):
@@ -218,22 +232,34 @@ class Subscription:
 
     Attributes:
         dropped: records lost because the reader was slower than the stream.
+
+    Raises:
+        SpecRefused: a capacity below 1.
     """
 
-    def __init__(self, stream: EventStream, capacity: int) -> None:
+    def __init__(self, capacity: int = 1024, history: Iterable[Record] = ()) -> None:
+        if capacity < 1:
+            raise SpecRefused(f"a subscription cannot hold {capacity} records; its capacity is at least 1")
         self.dropped = 0
         self._buffer: deque[Record] = deque()
         self._capacity = capacity
         self._wake: trio.Event | None = None
         self._closed = False
-        self._unsubscribe = stream.subscribe(self._take)
+        self._forget: Callable[[], None] | None = None
+        for record in history:
+            self.take(record)
 
-    def _take(self, record: Record) -> None:
+    def take(self, record: Record) -> None:
+        """Put a record into the buffer, in place of the oldest when it is full."""
         if len(self._buffer) >= self._capacity:
             self._buffer.popleft()
             self.dropped += 1
         self._buffer.append(record)
         self._rouse()
+
+    def when_closed(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called once when this is closed by either side."""
+        self._forget = forget
 
     def _rouse(self) -> None:
         if self._wake is not None:
@@ -242,7 +268,9 @@ class Subscription:
 
     def close(self) -> None:
         """Take no more records. What is buffered can still be read."""
-        self._unsubscribe()
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
         self._closed = True
         self._rouse()
 
@@ -250,13 +278,23 @@ class Subscription:
         return self
 
     async def __anext__(self) -> Record:
+        if not await self._filled():
+            raise StopAsyncIteration
+        return self._buffer.popleft()
+
+    async def batch(self, limit: int = 256) -> list[Record]:
+        """Wait for a record, then take all that are there, `limit` at most; an empty list is the end."""
+        await self._filled()
+        return [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
+
+    async def _filled(self) -> bool:
         while not self._buffer:
             if self._closed:
-                raise StopAsyncIteration
+                return False
             if self._wake is None:
                 self._wake = trio.Event()
             await self._wake.wait()
-        return self._buffer.popleft()
+        return True
 
     def __enter__(self) -> Subscription:
         return self
@@ -271,7 +309,8 @@ class EventStream:
 
     def __init__(self) -> None:
         self._subscribers: dict[object, Callable[[Record], None]] = {}
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: dict[Subscription, None] = {}
+        self._dropped = 0
         self._undelivered: deque[Record] = deque()
         self._delivering = False
         self._seq = 0
@@ -334,25 +373,32 @@ class EventStream:
         Args:
             capacity: records it holds; a record beyond that replaces the oldest, and `dropped` counts it.
         """
-        subscription = Subscription(self, capacity)
+        subscription = Subscription(capacity)
         if self.closed:
             subscription.close()
-        else:
-            self._subscriptions.append(subscription)
+            return subscription
+        unsubscribe = self.subscribe(subscription.take)
+
+        def forget() -> None:
+            unsubscribe()
+            self._dropped += subscription.dropped
+            del self._subscriptions[subscription]
+
+        self._subscriptions[subscription] = None
+        subscription.when_closed(forget)
         return subscription
 
     def close(self) -> None:
         """End every subscription after what it has buffered. Callbacks stay."""
         self.closed = True
-        for subscription in self._subscriptions:
+        for subscription in tuple(self._subscriptions):
             subscription.close()
-        self._subscriptions.clear()
 
     def statistics(self) -> EventStreamStatistics:
         """Counters of this moment."""
         return EventStreamStatistics(
             published=self._seq,
             subscribers=len(self._subscribers),
-            dropped=sum(subscription.dropped for subscription in self._subscriptions),
+            dropped=self._dropped + sum(subscription.dropped for subscription in self._subscriptions),
             failed=self._failed,
         )

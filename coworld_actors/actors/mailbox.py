@@ -12,7 +12,7 @@ from __future__ import annotations
 import enum
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Any, Protocol, final
+from typing import Any, Final, Protocol, final
 
 import msgspec
 import trio
@@ -26,10 +26,24 @@ from coworld_actors.actors.errors import (
     SpecRefused,
     Undelivered,
     UnknownMessage,
+    in_words,
 )
 from coworld_actors.actors.monitors import Down
+from coworld_actors.actors.parking import wake
+from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 
 __all__ = ["Mailbox", "MailboxPolicy", "MailboxStatistics", "Notice", "Overflow", "Owner", "Types"]
+
+
+LOOK_FOR_A_NEW_ONE = "look its path up in the registry: one that was started in its place has a ref of its own"
+
+UNUSED: Final[deque[Any]] = deque()
+"""Stands for the queue of every mailbox that has never had a message, and stays empty: a deque of its own takes 760 bytes. No
+type is in `accepts` by then, so that the first message comes to `accept`, which makes one."""
+
+
+NO_TYPES: Final[frozenset[type]] = frozenset()
+"""One for all: an empty set takes 216 bytes."""
 
 
 class Overflow(enum.StrEnum):
@@ -51,13 +65,16 @@ class MailboxPolicy(msgspec.Struct, frozen=True, kw_only=True):
     overflow: what happens beyond that.
 
     Raises:
-        SpecRefused: a capacity below 1.
+        SpecRefused: a capacity that is no whole number of at least 1, or an overflow that is no `Overflow`.
     """
 
     capacity: int = 1024
     overflow: Overflow = Overflow.BACKPRESSURE
 
     def __post_init__(self) -> None:
+        refuse_other_kind("a mailbox", "overflow", self.overflow, Overflow)
+        refuse_other_number("a mailbox", "capacity", self.capacity)
+        refuse_other_kind("a mailbox", "capacity", self.capacity, int)
         if self.capacity < 1:
             raise SpecRefused(f"a mailbox cannot hold {self.capacity} messages; its capacity is at least 1")
 
@@ -117,14 +134,10 @@ class Owner(Protocol):
 
 
 @final
-class Notice(Envelope):
+class Notice(Envelope, eq=False):
     """The end of a watched actor. Its message is made by the watcher's own function, in the watcher's own task."""
 
-    __slots__ = ("translate",)
-
-    def __init__(self, down: Down, translate: Callable[[Down], object]) -> None:
-        super().__init__(down)
-        self.translate = translate
+    translate: Callable[[Down], object]
 
 
 @final
@@ -145,10 +158,13 @@ class Mailbox:
 
     Attributes:
         queue: the messages, some in envelopes.
-        room: length below which the queue takes more; 0 when closed, so that one comparison tells senders both.
+        room: length below which the queue takes more; 0 when closed.
+        brim: length below which it takes a message of a known type without a further look: the longest that it has been, so
+            that one comparison tells senders that it is open, not full, and makes no new peak.
         accepts: message types that are known to be taken; a type that is not here may be taken yet.
         in_hand: what the reader has taken and not finished.
-        receiver: the reader's task while it sleeps.
+        reader: the task of the incarnation that takes the messages, while there is one.
+        asleep: the reader while it is parked until `wake`; also one that was cancelled meanwhile.
         waiting: who stands in line for room, in order.
     """
 
@@ -157,12 +173,14 @@ class Mailbox:
         "_policy",
         "_types",
         "accepts",
+        "asleep",
+        "brim",
         "dead",
         "handled",
         "in_hand",
         "peak",
         "queue",
-        "receiver",
+        "reader",
         "refused",
         "room",
         "sent",
@@ -173,30 +191,45 @@ class Mailbox:
         self._owner = owner
         self._policy = policy
         self.waiting: OrderedDict[_Waiting, None] | None = None
-        self.queue: deque[Any] = deque()
+        self.queue = UNUSED
         self.room = policy.capacity
-        self.accepts: set[type] = set()
+        self.accepts: set[type] | frozenset[type] = NO_TYPES
         self._types: Types | None = None
         self.in_hand: Any = None
-        self.receiver: trio.lowlevel.Task | None = None
-        self.peak = self.sent = self.handled = self.dead = self.refused = 0
+        self.reader: trio.lowlevel.Task | None = None
+        self.asleep: trio.lowlevel.Task | None = None
+        self.brim = self.peak = self.sent = self.handled = self.dead = self.refused = 0
 
     @property
     def closed(self) -> bool:
         """Whether senders are turned away."""
         return not self.room
 
+    @property
+    def handling(self) -> str:
+        """Name of the type of the message in hand; empty if there is none."""
+        item = self.in_hand
+        return "" if item is None else type(item.message if isinstance(item, Envelope) else item).__name__
+
     def take_types(self, types: Types) -> None:
         """Take messages of these types from now on."""
         self._types = types
-        self.accepts = types.seen
+        if self.queue is not UNUSED:
+            self.accepts = types.seen
 
     def accept(self, item: object) -> None:
-        """Queue what there is room for, and wake the reader. `ActorRef.tell` and `tell_nowait` have these lines inline."""
-        self.queue.append(item)
+        """Queue what there is room for, and wake the reader. `ActorRef` has these lines inline, for a queue that is in use."""
+        queue = self.queue
+        if queue is UNUSED:
+            queue = self.queue = deque()
+            if self._types is not None:
+                self.accepts = self._types.seen
+        queue.append(item)
         self.sent += 1
-        self.peak = max(self.peak, len(self.queue))
-        self.wake()
+        if len(queue) > self.peak:
+            self.peak = self.brim = len(queue)
+        if self.asleep is not None:
+            self.wake()
 
     def offer(self, item: object, *, patient: bool = False) -> bool | None:
         """Take a message, or say why not.
@@ -224,7 +257,7 @@ class Mailbox:
                 )
             )
         if self.closed:
-            self._refuse(ActorStopped(self._owner.refusal(), message))
+            self._refuse(ActorStopped(self._owner.refusal(), message, todo=LOOK_FOR_A_NEW_ONE))
         if len(self.queue) < self.room:
             self.accept(item)
             return True
@@ -233,7 +266,11 @@ class Mailbox:
                 return None
             case Overflow.BACKPRESSURE | Overflow.REFUSE:
                 self._refuse(
-                    MailboxFull(f"the mailbox of {self._owner.path} is full: {self.room} messages wait in it", message)
+                    MailboxFull(
+                        f"the mailbox of {self._owner.path} is full: {self.room} messages wait in it",
+                        message,
+                        todo="wait for room with tell or ask under BACKPRESSURE, or give the mailbox more capacity",
+                    )
                 )
             case Overflow.DROP_OLDEST if self._drop_oldest():
                 self.accept(item)
@@ -309,28 +346,19 @@ class Mailbox:
 
     def wake(self) -> None:
         """Wake the reader if it sleeps."""
-        if self.receiver is not None:
-            trio.lowlevel.reschedule(self.receiver)
-            self.receiver = None
-
-    async def sleep(self) -> None:
-        """Sleep until `wake`. The reader's to call."""
-        self.receiver = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._rise)
-
-    def _rise(self, _: object) -> trio.lowlevel.Abort:
-        self.receiver = None
-        return trio.lowlevel.Abort.SUCCEEDED
+        sleeper, self.asleep = self.asleep, None
+        if sleeper is not None:
+            wake(sleeper, self)
 
     def close(self) -> None:
         """Turn senders away from now on, also those in line. What is queued stays."""
-        self.room = 0
+        self.room = self.brim = 0
         while self.waiting:
             waiting, _ = self.waiting.popitem(last=False)
             if waiting.task is not None:
                 item = waiting.item
                 message = item.message if isinstance(item, Envelope) else item
-                waiting.error = ActorStopped(self._owner.refusal(), message)
+                waiting.error = ActorStopped(self._owner.refusal(), message, todo=LOOK_FOR_A_NEW_ONE)
                 self.sent += 1
                 self.refused += 1
                 trio.lowlevel.reschedule(waiting.task)
@@ -358,12 +386,19 @@ class Mailbox:
         """What an asker is told whose request ended so."""
         path = self._owner.path
         if reason is DeadLetterReason.CRASHED:
-            crashed = ActorCrashed(f"{path} crashed before it replied: {type(cause).__name__}: {cause}")
+            crashed = ActorCrashed(
+                f"{path} crashed before it replied: {in_words(cause)}",
+                todo="ask again once it has been restarted, if the request may take effect twice",
+            )
             crashed.__cause__ = cause
             return crashed
         if reason in {DeadLetterReason.DROPPED_NEWEST, DeadLetterReason.DROPPED_OLDEST}:
-            return MailboxFull(f"the mailbox of {path} was full and the request was dropped", message)
-        return ActorStopped(f"{path} ended before it replied", message)
+            return MailboxFull(
+                f"the mailbox of {path} was full and the request was dropped",
+                message,
+                todo="ask again later, or give the mailbox more capacity",
+            )
+        return ActorStopped(f"{path} ended before it replied", message, todo=LOOK_FOR_A_NEW_ONE)
 
     def statistics(self) -> MailboxStatistics:
         """Counters of this moment."""

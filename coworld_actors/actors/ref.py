@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 import msgspec
 import trio
 
-from coworld_actors.actors.asks import PendingAsk, Request
+from coworld_actors.actors.asks import EXPIRED, PendingAsk, Request
 from coworld_actors.actors.children import ChildInfo, Intent
 from coworld_actors.actors.errors import AskTimeout
 from coworld_actors.actors.mailbox import MailboxStatistics
 from coworld_actors.actors.monitors import Down, Monitor
+from coworld_actors.actors.parking import park
 from coworld_actors.actors.restarts import Restart
 from coworld_actors.actors.specs import ChildSpec, SupervisorSpec
 
@@ -41,11 +42,12 @@ class NoPublicConstructor(type):
 class ActorRef(Generic[M_contra], metaclass=NoPublicConstructor):
     """A handle on an actor. It stays valid through restarts and after the end; it may be kept, compared and hashed."""
 
-    __slots__ = ("_child", "_mailbox")
+    __slots__ = ("_child", "_deadlines", "_mailbox")
 
     def __init__(self, cell: ActorCell) -> None:
         self._child = cell
         self._mailbox = cell.mailbox
+        self._deadlines = cell.system.deadlines
 
     @property
     def name(self) -> str:
@@ -72,13 +74,10 @@ class ActorRef(Generic[M_contra], metaclass=NoPublicConstructor):
         """
         box = self._mailbox
         queue = box.queue
-        length = len(queue)
-        if length < box.room and type(message) in box.accepts:
+        if len(queue) < box.brim and type(message) in box.accepts:
             queue.append(message)
             box.sent += 1
-            if length >= box.peak:
-                box.peak = length + 1
-            if box.receiver is not None:
+            if box.asleep is not None:
                 box.wake()
         else:
             box.offer(message)
@@ -95,13 +94,10 @@ class ActorRef(Generic[M_contra], metaclass=NoPublicConstructor):
         """
         box = self._mailbox
         queue = box.queue
-        length = len(queue)
-        if length < box.room and type(message) in box.accepts:
+        if len(queue) < box.brim and type(message) in box.accepts:
             queue.append(message)
             box.sent += 1
-            if length >= box.peak:
-                box.peak = length + 1
-            if box.receiver is not None:
+            if box.asleep is not None:
                 box.wake()
         else:
             await box.put(message)
@@ -123,19 +119,54 @@ class ActorRef(Generic[M_contra], metaclass=NoPublicConstructor):
             MailboxFull: the policy refused or dropped the request.
             UnknownMessage: the actor does not take such requests.
             WouldDeadlock: the actor asks itself.
+            ValueError: the deadline is no number of at least 0.
         """
-        self._child.refuse_wait(
-            what="ask itself", instead="call a method of its own, or ask from a task of context.spawn"
-        )
+        if not deadline >= 0:
+            raise ValueError(f"a deadline of {deadline} s; use seconds from now, of at least 0")
+        task = trio.lowlevel.current_task()
+        box = self._mailbox
+        if box.reader is task:
+            self._child.refuse_wait(
+                what="ask itself", instead="call a method of its own, or ask from a task of context.spawn"
+            )
         ask = PendingAsk(request)
-        with trio.move_on_after(deadline):
-            try:
-                await self._mailbox.put(ask)
-                reply: R = await ask.settled()
-                return reply
-            finally:
-                ask.open = False
-        raise AskTimeout(f"{self.path} did not reply to {type(request).__name__} within {deadline:g} s")
+        deadlines = self._deadlines
+        due = deadlines.now() + deadline
+        if due < deadlines.armed:
+            deadlines.arm(due)
+        line = deadlines.lines[deadline]
+        line[ask] = due
+        try:
+            queue = box.queue
+            if len(queue) < box.brim and type(request) in box.accepts:
+                queue.append(ask)
+                box.sent += 1
+                if box.asleep is not None:
+                    box.wake()
+            else:
+                # The timer lets go of parked tasks only.
+                with trio.move_on_at(due):
+                    await box.put(ask)
+            if ask.open:
+                ask.asker = task
+                await park(task, ask)
+            if ask.error is not None:
+                raise self._failure(ask, deadline)
+            return ask.value  # type: ignore[no-any-return]
+        finally:
+            ask.open = False
+            line.pop(ask, None)
+
+    def _failure(self, ask: PendingAsk, deadline: float) -> BaseException:
+        # Out of the ask, so that there is no cycle error -> traceback -> frame of the asker -> ask -> error.
+        error, ask.error = ask.error, None
+        assert error is not None
+        if error is not EXPIRED:
+            return error
+        return AskTimeout(
+            f"{self.path} did not reply to {type(ask.message).__name__} within {deadline:g} s",
+            todo="look at what it is busy with, by children() of its supervisor, or give it more seconds",
+        )
 
     async def stop(self) -> Down:
         """Stop it for good and wait for the end: the message in hand is finished, the queue becomes dead letters, `on_stop` runs.

@@ -14,10 +14,18 @@ from collections.abc import Callable
 
 import msgspec
 
-from coworld_actors.actors.errors import SpecRefused
 from coworld_actors.actors.monitors import DownReason
+from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 
-__all__ = ["AutoShutdown", "Backoff", "Restart", "RestartPolicy", "RestartWindow", "StopOrder", "Strategy"]
+__all__ = [
+    "AutoShutdown",
+    "Backoff",
+    "Restart",
+    "RestartPolicy",
+    "RestartWindow",
+    "StopOrder",
+    "Strategy",
+]
 
 
 class Restart(enum.StrEnum):
@@ -78,7 +86,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
         reset_after: a life of at least so many seconds ends a row.
 
     Raises:
-        SpecRefused: a negative number, or a factor below 1.
+        SpecRefused: something that is no finite number of at least 0, or a factor below 1; `reset_after` may be `math.inf`.
     """
 
     first: float = 0.0
@@ -88,8 +96,10 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     reset_after: float = 10.0
 
     def __post_init__(self) -> None:
-        if min(self.first, self.maximum, self.jitter, self.reset_after) < 0 or self.factor < 1:
-            raise SpecRefused("a back-off has times and a jitter of at least 0 and a factor of at least 1")
+        for field in ("first", "maximum", "jitter"):
+            refuse_other_number("a back-off", field, getattr(self, field))
+        refuse_other_number("a back-off", "reset_after", self.reset_after, endless=True)
+        refuse_other_number("a back-off", "factor", self.factor, least=1.0)
 
     def delay(self, attempt: int, random: Callable[[], float]) -> float:
         """Seconds to wait before restart number `attempt` (from 1) of a row; `random` draws from [0, 1)."""
@@ -109,7 +119,8 @@ class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
         backoff: the wait before each of them.
 
     Raises:
-        SpecRefused: a negative number.
+        SpecRefused: `max_restarts` is no whole number of at least 0, `within` no finite number of at least 0, or `backoff` is no
+            `Backoff`.
     """
 
     max_restarts: int = 3
@@ -117,8 +128,10 @@ class RestartPolicy(msgspec.Struct, frozen=True, kw_only=True):
     backoff: Backoff = Backoff()
 
     def __post_init__(self) -> None:
-        if self.max_restarts < 0 or self.within < 0:
-            raise SpecRefused("a restart policy needs max_restarts and within of at least 0")
+        refuse_other_number("a restart policy", "max_restarts", self.max_restarts)
+        refuse_other_kind("a restart policy", "max_restarts", self.max_restarts, int)
+        refuse_other_number("a restart policy", "within", self.within)
+        refuse_other_kind("a restart policy", "backoff", self.backoff, Backoff)
 
 
 class RestartWindow:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 from coworld_actors.actors.actor import Actor
 from coworld_actors.actors.errors import SpecRefused
 from coworld_actors.actors.mailbox import MailboxPolicy
+from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 from coworld_actors.actors.restarts import AutoShutdown, Restart, RestartPolicy, StopOrder, Strategy
 
 __all__ = ["ChildSpec", "SupervisorSpec"]
@@ -29,7 +29,8 @@ class SupervisorSpec(msgspec.Struct, frozen=True, kw_only=True):
         scope: written on every event below it; empty inherits the one above.
 
     Raises:
-        SpecRefused: two children have one name, or a significant one could never have its effect.
+        SpecRefused: a value of another type than the attribute's, two children of one name, or a significant child whose end
+            could never have its effect.
     """
 
     strategy: Strategy = Strategy.ONE_FOR_ONE
@@ -40,18 +41,22 @@ class SupervisorSpec(msgspec.Struct, frozen=True, kw_only=True):
     scope: str = ""
 
     def __post_init__(self) -> None:
-        names = [child.name for child in self.children]
+        for field, kind in _SUPERVISOR_KINDS:
+            refuse_other_kind("a supervisor", field, getattr(self, field), kind)
+        names: set[str] = set()
         for child in self.children:
-            if names.count(child.name) > 1:
-                raise SpecRefused(f"two children are named {child.name!r}; siblings need names of their own")
             self.check(child)
+            if child.name in names:
+                raise SpecRefused(f"two children are named {child.name!r}; siblings need names of their own")
+            names.add(child.name)
 
     def check(self, child: ChildSpec) -> None:
         """Refuse a child that this supervisor cannot keep its promise to.
 
         Raises:
-            SpecRefused: it is significant, and this supervisor never shuts down by itself.
+            SpecRefused: it is no `ChildSpec`, or it is significant and this supervisor never shuts down by itself.
         """
+        refuse_other_kind("a supervisor", "a child", child, ChildSpec)
         if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise SpecRefused(
                 f"child {child.name!r} is significant, but its supervisor's auto_shutdown is 'never'; "
@@ -72,7 +77,8 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
         mailbox: how much its mailbox holds, and what happens beyond that.
 
     Raises:
-        SpecRefused: a bad name, a negative time, or a significant permanent child, whose end can have no effect.
+        SpecRefused: a bad name, a value of another type than the attribute's, a negative time, a start that makes nothing, or a
+            significant permanent child, whose end can have no effect.
     """
 
     name: str
@@ -83,12 +89,37 @@ class ChildSpec(msgspec.Struct, frozen=True, kw_only=True):
     mailbox: MailboxPolicy = MailboxPolicy()
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise SpecRefused(f"{self.name!r} cannot be a child's name; use one or more characters other than '/'")
-        if not self.shutdown >= 0 or math.isnan(self.shutdown):
-            raise SpecRefused(f"child {self.name!r} has shutdown={self.shutdown}; use seconds of at least 0")
+        name = self.name
+        refuse_other_kind("a child", "name", name, str)
+        if not name or "/" in name or not name.isprintable():
+            raise SpecRefused(f"{name!r} cannot be a child's name; use one or more printable characters other than '/'")
+        owner = f"child {name!r}"
+        for field, kind in _CHILD_KINDS:
+            refuse_other_kind(owner, field, getattr(self, field), kind)
+        refuse_other_number(owner, "shutdown", self.shutdown, endless=True)
+        if not isinstance(self.start, SupervisorSpec) and (isinstance(self.start, Actor) or not callable(self.start)):
+            raise SpecRefused(
+                f"{owner} has start={self.start!r}, which makes no actor; use the actor's class, a function without "
+                "parameters that returns a new actor, or a SupervisorSpec"
+            )
         if self.significant and self.restart is Restart.PERMANENT:
             raise SpecRefused(
-                f"child {self.name!r} is significant and permanent, so its end is never final; "
+                f"{owner} is significant and permanent, so its end is never final; "
                 "make it transient or temporary, or set significant=False"
             )
+
+
+_SUPERVISOR_KINDS: tuple[tuple[str, type], ...] = (
+    ("strategy", Strategy),
+    ("restarts", RestartPolicy),
+    ("auto_shutdown", AutoShutdown),
+    ("stop_order", StopOrder),
+    ("children", tuple),
+    ("scope", str),
+)
+
+_CHILD_KINDS: tuple[tuple[str, type], ...] = (
+    ("restart", Restart),
+    ("significant", bool),
+    ("mailbox", MailboxPolicy),
+)

@@ -12,6 +12,7 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Iterable
+from random import Random
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -19,7 +20,8 @@ import trio
 from coworld_actors.actors import events
 from coworld_actors.actors.cell import ActorCell
 from coworld_actors.actors.children import Child, ChildInfo, Exit, Intent, State
-from coworld_actors.actors.errors import NameTaken, StartFailed, WouldDeadlock
+from coworld_actors.actors.current import RUNNING
+from coworld_actors.actors.errors import NameTaken, StartFailed, WouldDeadlock, in_words
 from coworld_actors.actors.monitors import Down, DownReason
 from coworld_actors.actors.ref import SupervisorRef, SupervisorStatistics
 from coworld_actors.actors.restarts import AutoShutdown, Restart, RestartWindow, StopOrder, Strategy
@@ -45,10 +47,12 @@ class Supervisor(Child):
     __slots__ = (
         "_ending",
         "_failures",
+        "_in_turn",
         "_note",
         "_nursery",
         "_order",
         "_plan",
+        "_random",
         "_ref",
         "_restarts",
         "_revivals",
@@ -71,6 +75,8 @@ class Supervisor(Child):
         self._nursery: trio.Nursery | None = None
         self._wake: trio.Event | None = None
         self._note = ""
+        self._in_turn: Child | None = None
+        self._random: Random | None = None
         self._started = self._restarts = 0
         self._ref = SupervisorRef._create(self)  # noqa: SLF001 - hidden from everybody else
         system.registry.add(self._ref)
@@ -82,7 +88,9 @@ class Supervisor(Child):
 
     # One life.
 
-    async def _live(self) -> Exit:
+    async def _live(self) -> None:
+        # Started from an actor's task, it would inherit that actor's place, and keep it alive.
+        RUNNING.set(None)
         self._window = RestartWindow(self._plan.restarts)
         self._failures.clear()
         self._revivals.clear()
@@ -92,11 +100,11 @@ class Supervisor(Child):
             while self._ending is None:
                 await self._supervise()
             if self.state is not State.STARTING:
-                self.state = State.STOPPING
+                self.enter(State.STOPPING)
             await self._take_down(tuple(self.children.values()), Intent.STOP)
         self._nursery = None
         assert self._ending is not None
-        return self._ending
+        self.over(self._ending)
 
     async def _start_own_children(self) -> None:
         for spec in self._plan.children:
@@ -167,9 +175,16 @@ class Supervisor(Child):
         lived = child.ended - child.running_since if child.running_since is not None else 0.0
         backoff = self._plan.restarts.backoff
         child.attempt = 1 if child.attempt and lived >= backoff.reset_after else child.attempt + 1
-        delay = backoff.delay(child.attempt, self.system.random.random)
-        along = tuple(other.name for other in others)
-        child.publish(events.RestartScheduled(delay=delay, attempt=child.attempt, along=along))
+        delay = backoff.delay(child.attempt, self._draw)
+        child.publish(
+            events.RestartScheduled(
+                delay=delay,
+                attempt=child.attempt,
+                along=tuple(other.name for other in others),
+                reason=child.last_exit.reason,
+                cause=in_words(child.last_exit.cause),
+            )
+        )
         members = [child]
         if self._plan.strategy is not Strategy.ONE_FOR_ONE:
             await self._take_down(others, Intent.RESTART)
@@ -186,18 +201,30 @@ class Supervisor(Child):
         self._revivals = [revival for revival in self._revivals if affected.isdisjoint(revival.members)]
         return [child for child in self.children.values() if child in affected]
 
+    def _draw(self) -> float:
+        # A source of its own, so that restarts elsewhere in the system do not change the delays here.
+        if self._random is None:
+            self._random = Random(f"{self.system.seed} {self.path}")  # noqa: S311 - jitter is no secret
+        return self._random.random()
+
     def _window_of(self, child: Child) -> RestartWindow:  # noqa: ARG002 - the root has one per child
         return self._window
 
     def _give_up(self, child: Child, last: Exit) -> None:
-        self._publish_limit(child)
+        self._publish_limit(child, last)
         self._end(Exit(DownReason.RESTART_LIMIT, last.cause))
         self.discard(child, last)
 
-    def _publish_limit(self, child: Child) -> None:
+    def _publish_limit(self, child: Child, last: Exit) -> None:
         policy = self._plan.restarts
         self.publish(
-            events.RestartLimitReached(child=child.name, max_restarts=policy.max_restarts, within=policy.within)
+            events.RestartLimitReached(
+                child=child.name,
+                max_restarts=policy.max_restarts,
+                within=policy.within,
+                reason=last.reason,
+                cause=in_words(last.cause),
+            )
         )
 
     def _companions(self, child: Child) -> list[Child]:
@@ -235,8 +262,10 @@ class Supervisor(Child):
 
     async def _start_in_turn(self, child: Child) -> None:
         self._launch(child)
+        self._in_turn = child
         while child.state is State.STARTING and not self._start_is_off():
             await self._poked()
+        self._in_turn = None
 
     async def _take_down(self, children: Iterable[Child], intent: Intent) -> None:
         """Stop children in this supervisor's order, each within its own grace, and wait until they have ended."""
@@ -268,6 +297,11 @@ class Supervisor(Child):
         with trio.move_on_at(until):
             await self._wake.wait()
 
+    def child_started(self, child: Child) -> None:
+        """A child's start has succeeded: news for the loop only if it waits for that."""
+        if child is self._in_turn:
+            self.poke()
+
     def child_exited(self, child: Child, ended: Exit) -> None:
         """A child's life is over: settle what is final, leave the rest to the loop."""
         by_itself = child.intent is Intent.LIVE or ended.reason is DownReason.NORMAL
@@ -280,7 +314,7 @@ class Supervisor(Child):
             # Taken along by a sibling's restart; one whose first start that interrupted gets it yet.
             back = child.spec.restart is not Restart.TEMPORARY or not child.has_run
         if back:
-            child.state = State.WAITING
+            child.enter(State.WAITING)
             if child.intent is Intent.LIVE:
                 self._failures.append(child)
             self.poke()
@@ -334,7 +368,7 @@ class Supervisor(Child):
         if not child.has_run:
             assert child.down is not None
             cause = child.down.cause
-            why = f"{type(cause).__name__}: {cause}" if cause else f"it was stopped ({child.down.reason})"
+            why = in_words(cause) or f"it was stopped ({child.down.reason})"
             raise StartFailed(f"{child.path} did not start: {why}", cause) from cause
         return child
 
@@ -355,7 +389,7 @@ class Supervisor(Child):
 
     def _last_words(self, down: Down) -> None:
         self.system.registry.remove(self.path)
-        self.publish(events.SupervisorStopped(reason=down.reason, note=self._note))
+        self.publish(events.SupervisorStopped(reason=down.reason, note=self._note, cause=in_words(down.cause)))
 
     def note(self, text: str) -> None:
         """Remember what the one who stops it says."""
@@ -363,7 +397,7 @@ class Supervisor(Child):
 
     def info(self) -> ChildInfo:
         """What it and all below it are like at this moment."""
-        return self._info("supervisor", 0, tuple(child.info() for child in self.children.values()))
+        return self._info("supervisor", children=tuple(child.info() for child in self.children.values()))
 
     def statistics(self) -> SupervisorStatistics:
         """Counters of this moment."""

@@ -19,6 +19,7 @@ import trio
 from coworld_actors.actors import events
 from coworld_actors.actors.children import Child, ChildInfo, Exit, Intent
 from coworld_actors.actors.dead_letters import DeadLetters
+from coworld_actors.actors.deadlines import Deadlines
 from coworld_actors.actors.events import EventStream
 from coworld_actors.actors.monitors import DownReason
 from coworld_actors.actors.ref import ActorRef, SupervisorRef
@@ -44,7 +45,7 @@ class _Root(Supervisor):
         return self._windows.setdefault(child.name, RestartWindow(self._plan.restarts))
 
     def _give_up(self, child: Child, last: Exit) -> None:
-        self._publish_limit(child)
+        self._publish_limit(child, last)
         self.discard(child, Exit(DownReason.RESTART_LIMIT, last.cause))
 
     def discard(self, child: Child, ended: Exit) -> None:
@@ -61,7 +62,8 @@ class ActorSystem:
         events: everything that happens in it.
         registry: who lives in it, by path.
         dead_letters: messages that were accepted and not handled.
-        random: the source of jitter.
+        deadlines: those of the asks that are under way.
+        seed: drawn from the given source of randomness; each supervisor's jitter comes from it and from its path alone.
         root: the supervisor of everything that is started here.
     """
 
@@ -70,7 +72,8 @@ class ActorSystem:
         self.events = EventStream()
         self.registry = Registry()
         self.dead_letters = DeadLetters(self.events)
-        self.random = random
+        self.deadlines = Deadlines()
+        self.seed = random.getrandbits(64)
         self._block: trio.CancelScope | None = None
         self._interrupt: BaseException | None = None
         self._root = _Root(self, name)
@@ -129,7 +132,10 @@ class ActorSystem:
         # This shield needs no deadline: `_close` bounds it, by cancelling every actor once the shutdown deadline has passed.
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.deadlines.run, name=f"{self.name} deadlines")
                 self._root.launch(nursery)
+                await self._root.wait_down()
+                nursery.cancel_scope.cancel(reason="the tree is down, and there is nobody left to ask")
 
     async def _close(self, deadline: float) -> tuple[str, ...]:
         """Stop the tree; returns the paths of what had to be cancelled."""

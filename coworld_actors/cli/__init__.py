@@ -12,10 +12,11 @@ from types import FrameType
 
 import click
 
-from coworld_actors.cli.exits import Exit, Interrupted, Outcome, alone, answer
+from coworld_actors.cli.ctl import ctl
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer
 from coworld_actors.cli.run import run
 from coworld_actors.cli.streams import Stream
-from coworld_protocol.errors import CoworldError, InternalFault, Refused
+from coworld_protocol.errors import CoworldError, InternalFault, Refused, alone
 from coworld_protocol.printable import printable
 
 __all__ = ["main"]
@@ -37,6 +38,7 @@ def cli(context: click.Context) -> int:
     return Exit.REFUSED
 
 
+cli.add_command(ctl)
 cli.add_command(run)
 
 
@@ -118,7 +120,7 @@ def _has_flag(words: Sequence[str], flag: str) -> bool:
     """Whether a flag is given, also on a command line that click refuses to read; an option's value is no flag."""
     with_value = {
         name
-        for command in cli.commands.values()
+        for command in (*cli.commands.values(), *ctl.commands.values())
         for option in command.params
         if isinstance(option, click.Option) and not option.is_flag
         for name in option.opts

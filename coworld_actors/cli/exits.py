@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -12,7 +12,7 @@ from coworld_actors.cli.streams import Stream, encodable
 from coworld_protocol.errors import CoworldError, ManifestRefused
 from coworld_protocol.printable import printable
 
-__all__ = ["Exit", "Interrupted", "Outcome", "alone", "answer", "complain", "error_document", "worse"]
+__all__ = ["Exit", "Interrupted", "Outcome", "answer", "complain", "error_document", "worse"]
 
 
 class Exit(enum.IntEnum):
@@ -45,18 +45,15 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: what the process ends with.
         episodes: the record of every episode that has one.
         error: what went wrong outside of the episodes.
+        fields: what its document has instead of the episodes.
+        lines: stdout has had an object a line, and the document is one more line.
     """
 
     exit_code: int
     episodes: tuple[msgspec.Struct, ...] = ()
     error: CoworldError | None = None
-
-
-def alone(error: BaseException) -> BaseException:
-    """What a group of one holds, else the error itself: nurseries wrap whatever passes them."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    fields: Mapping[str, object] = {}
+    lines: bool = False
 
 
 def answer(outcome: Outcome, *, as_json: bool) -> int:
@@ -71,11 +68,12 @@ def answer(outcome: Outcome, *, as_json: bool) -> int:
         return outcome.exit_code
     document = {
         "exit_code": int(outcome.exit_code),
-        "episodes": outcome.episodes,
+        **(outcome.fields or {"episodes": outcome.episodes}),
         "error": None if outcome.error is None else error_document(outcome.error),
     }
     stdout = Stream(sys.stdout)
-    stdout.write_utf8(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    data = msgspec.json.encode(document)
+    stdout.write_utf8((data if outcome.lines else msgspec.json.format(data, indent=2)) + b"\n")
     trouble = stdout.trouble("stdout")
     if trouble is None:
         return outcome.exit_code

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import os
-import secrets
 import signal
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 import msgspec
 import trio
 
-from coworld_actors.actors import open_system
 from coworld_actors.cli.event_file import EventFile
-from coworld_actors.cli.exits import Exit, Interrupted, Outcome, alone, answer, worse
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, worse
 from coworld_actors.cli.screen import Detail, Screen
 from coworld_actors.cli.streams import encodable
-from coworld_actors.episode.conductor import run_episode
+from coworld_actors.control import open_control
 from coworld_actors.episode.interrupt import Interrupt
-from coworld_actors.episode.launches import wanted
 from coworld_actors.episode.record import EpisodeRecord
-from coworld_actors.episode.spec import EpisodeSpec, Limits
+from coworld_actors.episode.spec import EpisodeSpec, Limits, new_id
 from coworld_actors.episode.verdict import EndReason
 from coworld_actors.manifest.load import load_manifest
 from coworld_actors.manifest.seats import build_plan
+from coworld_actors.observe.trace_context import trace_variables
+from coworld_actors.runtime.admission import Admission
+from coworld_actors.runtime.handle import EpisodeHandle
+from coworld_actors.runtime.runtime import Attachment, Runtime, open_runtime
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
-from coworld_protocol.errors import Refused
+from coworld_protocol.errors import CoworldError, Refused, alone
 
 __all__ = ["Options", "play"]
 
@@ -75,7 +75,7 @@ def play(options: Options) -> Outcome:
         run=options.run,
         known_images=images.names(),
     )
-    episode = _new_id()
+    episode = new_id()
     directory = options.output or Path("runs") / episode
     _refuse_undecodable(directory, options.events)
     spec = EpisodeSpec(
@@ -85,6 +85,7 @@ def play(options: Options) -> Outcome:
         limits=options.limits,
         verify_replay=options.verify_replay,
         reports=options.reports,
+        role_env=trace_variables(os.environ),
         secret_env=options.secret_env,
     )
     screen = Screen(options.detail, as_json=options.as_json)
@@ -98,7 +99,7 @@ def play(options: Options) -> Outcome:
     driver = ProcessDriver(images, log=screen.note)
     with events if events is not None else contextlib.nullcontext():
         record, received = trio.run(_run, spec, driver, screen, events, options.as_json)
-    if options.output is None:
+    if options.output is None and record.directory:
         _link_latest(spec.directory)
     screen.outcome(record, interrupted=received is not None)
     code = _exit_code(record, received)
@@ -116,14 +117,7 @@ async def _run(
     async with trio.open_nursery() as nursery:
         await nursery.start(_watch_signals, interrupt, driver, spec, screen, received, as_json)
         try:
-            await driver.check(wanted(spec))
-            async with driver, open_system(spec.id) as system:
-                with contextlib.ExitStack() as stack:
-                    if events is not None:
-                        stop = functools.partial(interrupt.throw, "--events cannot be written")
-                        stack.enter_context(events.follow(system.events, stop))
-                    stack.enter_context(screen.follow(system.events, spec))
-                    record = await run_episode(system, driver, spec, interrupt=interrupt)
+            record = await _shown(interrupt, driver, spec, screen, events, nursery)
         except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
             failure = error
         nursery.cancel_scope.cancel()
@@ -131,6 +125,45 @@ async def _run(
         raise alone(failure)
     assert record is not None
     return record, received[0] if received else None
+
+
+async def _shown(
+    interrupt: Interrupt,
+    driver: ProcessDriver,
+    spec: EpisodeSpec,
+    screen: Screen,
+    events: EventFile | None,
+    nursery: trio.Nursery,
+) -> EpisodeRecord:
+    admission = Admission(parallel=1)
+    async with open_runtime(driver, name=spec.id, admission=admission, attach=[_control(screen)]) as runtime:
+        with contextlib.ExitStack() as stack:
+            if events is not None:
+                stop = functools.partial(interrupt.throw, "--events cannot be written")
+                stack.enter_context(events.follow(runtime.system.events, stop))
+            stack.enter_context(screen.follow(runtime.system.events, spec))
+            handle = await runtime.start_episode(spec)
+            nursery.start_soon(_pass_on, interrupt, handle)
+            return await handle.wait()
+
+
+def _control(screen: Screen) -> Attachment:
+    """The socket for `coworld-actors ctl`; a place where there can be none is no reason not to play."""
+
+    @contextlib.asynccontextmanager
+    async def attached(runtime: Runtime) -> AsyncGenerator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(open_control()(runtime))
+            except CoworldError as error:
+                screen.note(f"warning: no control socket: {error.what}")
+            yield
+
+    return attached
+
+
+async def _pass_on(interrupt: Interrupt, handle: EpisodeHandle) -> None:
+    handle.cancel(await interrupt.wait())
 
 
 async def _watch_signals(
@@ -181,11 +214,6 @@ def _exit_code(record: EpisodeRecord, received: int | None) -> Exit:
         return OWN_FAILURES[record.verdict.reason]
     good = record.verdict.good and all(report.ok for report in record.reports)
     return Exit.GOOD if good else Exit.FAILED
-
-
-def _new_id() -> str:
-    """Sorts by time, is unique enough for a directory, and safe as a file and container name."""
-    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 def _link_latest(directory: Path) -> None:

@@ -156,10 +156,12 @@ class Aborted(Finding, frozen=True):
     Attributes:
         deadline: True for the deadline, False for the caller.
         silence: seconds since the game last showed a sign of life on `/global`; infinite when it never did.
+        reason: what the caller said.
     """
 
     deadline: bool
     silence: float = math.inf
+    reason: str = ""
 
 
 class MayStay(Request[bool], frozen=True):

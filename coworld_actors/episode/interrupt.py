@@ -11,19 +11,33 @@ __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """Raised once, by anybody on trio's thread; stays raised."""
+    """Raised once, by anybody on trio's thread; stays raised.
+
+    Attributes:
+        raised: whether it is.
+        reason: what the one who raised it said.
+    """
 
     def __init__(self) -> None:
         self._scopes: set[trio.CancelScope] = set()
-        self._reason = ""
+        self._thrown = trio.Event()
+        self.reason = ""
         self.raised = False
 
     def throw(self, reason: str) -> None:
         """Cancel every open scope, and every later one at once."""
+        if self.raised:
+            return
         self.raised = True
-        self._reason = reason
+        self.reason = reason
+        self._thrown.set()
         for scope in self._scopes:
             scope.cancel(reason=reason)
+
+    async def wait(self) -> str:
+        """Wait until it is raised; returns what the one who raised it said."""
+        await self._thrown.wait()
+        return self.reason
 
     @contextmanager
     def scope(self) -> Generator[trio.CancelScope]:
@@ -31,7 +45,7 @@ class Interrupt:
         with trio.CancelScope() as scope:
             self._scopes.add(scope)
             if self.raised:
-                scope.cancel(reason=self._reason)
+                scope.cancel(reason=self.reason)
             try:
                 yield scope
             finally:

@@ -155,11 +155,15 @@ def judge(
             ErrorType.EPISODE_INCONCLUSIVE,
             Blame.CALLER,
             "the episode was cancelled by its caller",
+            aborted.reason,
         )
     if facts.never_served:
         served = facts.never_served
         reason, message = _START[served.fault]
         evidence = _evidence(served.status, served.detail) if served.status else served.detail
+        # Whose fault an end is does not depend on how early it comes.
+        if served.status and served.status.kind in {ExitKind.LOST, ExitKind.OOM}:
+            return bad(*_crash(served.status), evidence)
         return bad(reason, ErrorType.GAME_UNHEALTHY, Blame.GAME, message, evidence)
     if ended and facts.over_by_itself and not ended.status.ok:
         return bad(*_crash(ended.status), _evidence(ended.status, ended.tail))

@@ -31,6 +31,7 @@ def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
         run=tuple(game.runnable.run),
         env={
             **game.runnable.env,
+            **spec.role_env,
             contract.ENV_CONFIG_URI: site.uri(workspace.config),
             contract.ENV_RESULTS_URI: site.uri(workspace.results),
             contract.ENV_SAVE_REPLAY_URI: site.uri(workspace.replay),
@@ -62,6 +63,7 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
         run=tuple(runnable.run),
         env={
             **runnable.env,
+            **spec.role_env,
             contract.ENV_PLAYER_WS_URL: url,
             contract.ENV_ENGINE_WS_URL: url,
             contract.ENV_PLAYER_ARTIFACT_URL: site.uri(directory / contract.player_artifact_name(slot)),
@@ -81,7 +83,7 @@ def replay_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch
         role=Role.GAME,
         image=game.runnable.image,
         run=tuple(game.runnable.run),
-        env={**game.runnable.env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay)},
+        env={**game.runnable.env, **spec.role_env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay)},
         serves=True,
         reads=(workspace.replay,),
         writes=(directory,),

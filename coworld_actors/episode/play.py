@@ -104,7 +104,7 @@ class Play:
             if self._game is not None and not self._game.alive:
                 await self._supervisor.wait()
         if called_off.cancelled_caught:
-            await self._abort(deadline=False)
+            await self._abort(deadline=False, reason=interrupt.reason)
         await self._supervisor.stop()
 
     async def _until_the_game_ends(self) -> None:
@@ -220,13 +220,13 @@ class Play:
                 ViolationKind.FIRST_FRAME, "the game sends nothing to its viewers", f"no frame within {limit:g} s"
             ) from None
 
-    async def _abort(self, *, deadline: bool) -> None:
+    async def _abort(self, *, deadline: bool, reason: str = "") -> None:
         """Tell the referee that the play is called off; from now on nobody has patience with a player."""
         silence = math.inf
         if self._viewer is not None:
             with contextlib.suppress(ActorError):
                 silence = await self._viewer.ask(Silence(), deadline=ASK_DEADLINE)
-        await self._referee.tell(Aborted(at=trio.current_time(), deadline=deadline, silence=silence))
+        await self._referee.tell(Aborted(at=trio.current_time(), deadline=deadline, silence=silence, reason=reason))
 
     def _enter(self, phase: Phase) -> None:
         self._publish(PhaseEntered(phase=phase))

@@ -13,11 +13,22 @@ from coworld_actors.actors.events import ActorCrashed
 from coworld_actors.episode.events import Phase, PhaseEntered, RoleEnded, RoleStarted
 from coworld_actors.episode.game import GameNotServing
 from coworld_actors.episode.probes import ContractBroken
-from coworld_actors.episode.verdict import Blame, SeatReport, Verdict
+from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd, SeatReport, Verdict
 from coworld_actors.episode.workspace import FOR_READERS, Workspace, write_atomically
+from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["ActorTiming", "EpisodeRecord", "PhaseTiming", "Recorder", "SupportReport", "write_record"]
+__all__ = [
+    "EXPECTED_CRASHES",
+    "ActorTiming",
+    "EpisodeRecord",
+    "PhaseTiming",
+    "Recorder",
+    "SupportReport",
+    "unplayed",
+    "write_record",
+]
 
 RECORD_VERSION = 1
 """Version of `episode.json`; raised when a reader of the old one would misread the new one."""
@@ -86,7 +97,7 @@ class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         reports: reporters and graders.
         phases: where the time went.
         actors: every process's life.
-        directory: where the files are.
+        directory: where the files are; empty when there are none.
     """
 
     version: int = RECORD_VERSION
@@ -103,6 +114,36 @@ class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     phases: tuple[PhaseTiming, ...]
     actors: tuple[ActorTiming, ...]
     directory: str
+
+
+def unplayed(spec: EpisodeSpec, driver: str, reason: str) -> EpisodeRecord:
+    """The record of an episode that was called off before its turn came; it has no files."""
+    game = spec.plan.manifest.game
+    return EpisodeRecord(
+        id=spec.id,
+        coworld=game.name,
+        game_version=game.version,
+        variant=spec.plan.variant_id,
+        driver=driver,
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        seconds=0.0,
+        verdict=Verdict(
+            good=False,
+            reason=EndReason.CANCELLED,
+            error_type=ErrorType.EPISODE_INCONCLUSIVE,
+            message="the episode was called off before its turn came",
+            evidence=reason,
+            blame=Blame.CALLER,
+        ),
+        seats=tuple(
+            SeatReport(slot=seat.slot, player=seat.player_id, name=seat.name, end=SeatEnd.NOT_STARTED, fault=False)
+            for seat in spec.plan.seats
+        ),
+        reports=(),
+        phases=(),
+        actors=(),
+        directory="",
+    )
 
 
 class Recorder:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
+import re
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,8 +12,16 @@ import msgspec
 
 from coworld_actors.manifest.seats import EpisodePlan
 from coworld_protocol import contract
+from coworld_protocol.errors import Refused
 
-__all__ = ["EpisodeSpec", "Limits"]
+__all__ = ["EpisodeSpec", "Limits", "new_id"]
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def new_id() -> str:
+    """Sorts by time, is unique enough for a directory, and safe as a file and container name."""
+    return f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,22 +48,34 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One episode to be played.
 
     Attributes:
-        id: unique in the system, safe as a file name.
         plan: who plays what, from the manifest.
         directory: where its files go; must be new or empty.
+        id: unique in the system, safe as a file name; a new one if it is left out.
         limits: its clocks.
         verify_replay: whether the replay is loaded into the game again.
         reports: whether reporters and graders run.
+        role_env: further variables for every role, below the contract's own; public.
         secret_env: variables for every player that appear in no file, event or argv.
+
+    Raises:
+        Refused: an id that could not be a file's name.
     """
 
-    id: str
     plan: EpisodePlan
     directory: Path
+    id: str = msgspec.field(default_factory=new_id)
     limits: Limits = Limits()
     verify_replay: bool = False
     reports: bool = True
+    role_env: Mapping[str, str] = {}
     secret_env: Mapping[str, str] = {}
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise Refused(
+                f"{self.id[:200]!r} cannot be an episode's id",
+                todo="use 1 to 100 letters, digits, '.', '_' and '-', the first one a letter or digit, or leave it out",
+            )
 
     def __repr__(self) -> str:
         return f"EpisodeSpec(id={self.id!r}, directory={str(self.directory)!r})"

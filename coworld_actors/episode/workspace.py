@@ -73,8 +73,9 @@ def read_role_file(path: Path, limit: int) -> bytes | None:
     if file is None:
         return None
     with file:
-        # It may have grown since its size was looked at.
-        data = file.read(limit + 1)
+        # As many bytes as there are and one, for `read` allocates what it is asked for; then what came since, if any did.
+        data = file.read(os.fstat(file.fileno()).st_size + 1)
+        data += file.read(limit + 1 - len(data)) if data else b""
     if len(data) > limit:
         raise FileRefused(f"{path.name} is larger than {limit} bytes", where=str(path))
     return data

@@ -74,6 +74,7 @@ async def run_grader(
         run=tuple(entry.run),
         env={
             **entry.env,
+            **spec.role_env,
             contract.ENV_EPISODE_BUNDLE_URI: site.uri(workspace.bundle),
             contract.ENV_GRADE_URI: site.uri(written),
         },

@@ -85,7 +85,7 @@ async def run_reporter(
         role=contract.Role.REPORTER,
         image=entry.runnable().image,
         run=tuple(entry.run),
-        env={**entry.env, contract.ENV_REPORT_REQUEST: msgspec.json.encode(request).decode()},
+        env={**entry.env, **spec.role_env, contract.ENV_REPORT_REQUEST: msgspec.json.encode(request).decode()},
         reads=(workspace.root,),
         writes=(directory,),
         stdout=workspace.logs / f"{name}.log",

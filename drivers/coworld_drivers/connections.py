@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -69,11 +68,11 @@ def _owners(wanted: set[int], groups: Mapping[int, str], mark: str, marks: Mappi
             wanted -= held
             yield name
     # Environments are read only for what the groups have not explained: that costs more than all the rest.
-    pattern = re.compile(rb"(?:^|\0)" + re.escape(f"{MARK}={mark}".encode()) + rb"([^.\0]+)")
+    prefix = f"{MARK}={mark}".encode()
     for pid in others:
         if not wanted:
             return
-        name = _by_mark(pid, pattern, marks)
+        name = _by_mark(pid, prefix, marks)
         if name is not None and (held := wanted & sockets_of([pid])):
             wanted -= held
             yield name
@@ -92,9 +91,12 @@ def _by_group(pid: int, groups: Mapping[int, str]) -> str | None:
     return groups.get(int(field[2])) or groups.get(int(field[3]))
 
 
-def _by_mark(pid: int, pattern: re.Pattern[bytes], marks: Mapping[str, str]) -> str | None:
-    found = pattern.search(_read(f"/proc/{pid}/environ"))
-    return marks.get(found[1].decode(errors="replace")) if found else None
+def _by_mark(pid: int, prefix: bytes, marks: Mapping[str, str]) -> str | None:
+    for variable in _read(f"/proc/{pid}/environ").split(b"\0"):
+        if variable.startswith(prefix):
+            number = variable.removeprefix(prefix).partition(b".")[0]
+            return marks.get(number.decode(errors="replace"))
+    return None
 
 
 def _read(path: str) -> bytes:

@@ -173,7 +173,10 @@ class ProcessHandle:
                     for stream, log in self._streams:
                         pumps.start_soon(_pump, stream, log, name=f"output of {self._name}")
                     if self._pidfd >= 0:
-                        await trio.lowlevel.wait_readable(self._pidfd)
+                        # Looked at again: while a forked child of ours holds a copy of a descriptor that we have closed, the
+                        # system goes on to report it, under a number that may be this one's by now.
+                        while not self._has_exited():
+                            await trio.lowlevel.wait_readable(self._pidfd)
                     else:
                         await self._process.wait()
                         self._signal(signal.SIGKILL)
@@ -224,8 +227,8 @@ class ProcessHandle:
             return True
 
     def _signal(self, number: int) -> None:
-        """Signal the group; never after the leader was reaped, when its id may be somebody else's."""
-        if self._reaped or self._ended.is_set():
+        """Signal the group; never after the leader was reaped, when its id may be somebody else's, nor in a forked child."""
+        if self._reaped or self._ended.is_set() or not self._lifeline.owner.here:
             return
         try:
             os.killpg(self.pid, number)

@@ -17,7 +17,7 @@ import re
 import shutil
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -85,6 +85,27 @@ class ImageMap:
     def __init__(self, images: Mapping[str, Image], toml: Path | None = None) -> None:
         self._images = dict(images)
         self._toml = toml
+
+    @classmethod
+    def merged(cls, maps: Iterable[ImageMap]) -> ImageMap:
+        """One map for several Coworlds that share a driver. A missing image's message names the first map's file.
+
+        Raises:
+            Refused: a name means different things in two of them; both sources are named.
+        """
+        images: dict[str, Image] = {}
+        toml: Path | None = None
+        for each in maps:
+            toml = toml or each._toml  # noqa: SLF001 - of our own class
+            for name, image in each._images.items():  # noqa: SLF001 - of our own class
+                known = images.setdefault(name, image)
+                if msgspec.structs.replace(image, source=known.source) != known:
+                    raise Refused(
+                        f"image {name!r} means two different things",
+                        evidence=f"{known.root} in {known.source}; {image.root} in {image.source}",
+                        todo="give one of the two images another name, or serve them from runtimes of their own",
+                    )
+        return cls(images, toml)
 
     def __contains__(self, image: object) -> bool:
         return image in self._images

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import trio
 
 from coworld_drivers import janitor
 from coworld_drivers.driver import MachineFault, StartFailed
+from coworld_drivers.forks import Owner
 
 __all__ = ["Lifeline", "start_failed"]
 
@@ -48,16 +50,24 @@ def start_failed(who: str, error: OSError, where: str = "", *, ours: bool = Fals
 class Lifeline:
     """Keeps one janitor informed of the process groups of a run; starts it with the first and again if somebody kills it.
 
+    In a forked child it is dead: the child's copy of the pipe is closed, so that the janitor sees the end of this process and of
+    no other, and nothing is said or ended from there.
+
     Args:
         mark: the run's mark, by which the janitor finds what left its group.
+
+    Attributes:
+        owner: the process whose roles it guards.
     """
 
     def __init__(self, mark: str) -> None:
+        self.owner = Owner("process driver")
         self._mark = mark
         self._groups: set[int] = set()
         self._process: trio.Process | None = None
         self._pipe = -1
         self._starting = trio.Lock()
+        _lifelines.add(self)
 
     @property
     def pid(self) -> int | None:
@@ -69,17 +79,20 @@ class Lifeline:
 
         Raises:
             MachineFault: the janitor cannot be started.
+            ForkedProcess: this is a forked child of the process that made it.
         """
+        self.owner.require()
         async with self._starting:
             if self._process is not None:
                 if self._process.poll() is None:
                     return
                 self._forget()
             try:
-                read, write = os.pipe()
+                # Ours before anything else happens: a fork in between has to find it.
+                read, self._pipe = os.pipe()
             except OSError as error:
                 raise start_failed("the janitor", error, ours=True) from error
-            os.set_blocking(write, False)
+            os.set_blocking(self._pipe, False)
             try:
                 # An empty environment: the janitor must not carry the mark of an outer run that sweeps us.
                 self._process = await trio.lowlevel.open_process(
@@ -92,13 +105,12 @@ class Lifeline:
                     env={},
                 )
             except BaseException as error:
-                os.close(write)
+                self._forget()
                 if isinstance(error, OSError):
                     raise start_failed("the janitor", error, f"{sys.executable}: ", ours=True) from error
                 raise
             finally:
                 os.close(read)
-            self._pipe = write
             for group in self._groups:
                 self._say(f"+{group}\n")
 
@@ -115,7 +127,7 @@ class Lifeline:
     async def aclose(self) -> None:
         """End the janitor and reap it; it sweeps once more before it goes."""
         process = self._process
-        if process is None:
+        if process is None or not self.owner.here:
             return
         self._say(".\n")
         os.close(self._pipe)
@@ -130,12 +142,25 @@ class Lifeline:
         self._process = None
 
     def _say(self, text: str) -> None:
-        if self._pipe >= 0:
+        if self._pipe >= 0 and self.owner.here:
             # A janitor that is dead is replaced by the next ensure(); what a full pipe loses, the mark finds.
             with suppress(OSError):
                 os.write(self._pipe, text.encode())
 
     def _forget(self) -> None:
-        os.close(self._pipe)
-        self._pipe = -1
+        pipe, self._pipe = self._pipe, -1
         self._process = None
+        if pipe >= 0:
+            os.close(pipe)
+
+
+_lifelines: weakref.WeakSet[Lifeline] = weakref.WeakSet()
+
+
+def _cut_after_fork() -> None:
+    for lifeline in tuple(_lifelines):
+        with suppress(OSError):
+            lifeline._forget()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_cut_after_fork)

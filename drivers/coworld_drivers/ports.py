@@ -25,6 +25,8 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 # Ports are the machine's, so what we hold is known once per process, whatever number of drivers and threads there is.
 _held: set[int] = set()
 _held_lock = threading.Lock()
+# A fork waits for it, so that no child begins with a lock that nobody will release.
+os.register_at_fork(before=_held_lock.acquire, after_in_parent=_held_lock.release, after_in_child=_held_lock.release)
 
 
 def claim() -> int:

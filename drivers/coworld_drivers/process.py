@@ -46,6 +46,8 @@ _SWEEP_PAUSE = 0.05
 class ProcessDriver:
     """Runs roles as local processes.
 
+    It belongs to the process that makes it: a forked child is refused, and never signals what its parent has started.
+
     Args:
         images: what image names mean here.
         environ: our own environment, of which roles see an allow-list.
@@ -74,6 +76,7 @@ class ProcessDriver:
         self._open: set[ProcessSite] = set()
 
     async def __aenter__(self) -> Self:
+        self.lifeline.owner.require()
         if not _PROC.exists():  # noqa: ASYNC240 - procfs never waits for a disk
             raise PreconditionMissing(
                 "the process driver needs Linux with /proc: it finds there what a role has left behind",
@@ -131,7 +134,12 @@ class ProcessDriver:
             self._log(text)
 
     def kill_all(self) -> None:
-        """SIGKILL to every role of every site; does not wait. For when there is no time for an orderly stop."""
+        """SIGKILL to every role of every site; does not wait. For when there is no time for an orderly stop.
+
+        Raises:
+            ForkedProcess: this is a forked child, and the roles are its parent's.
+        """
+        self.lifeline.owner.require()
         for site in tuple(self._open):
             site.kill()
 
@@ -139,7 +147,11 @@ class ProcessDriver:
         """A site for one episode; leaving it stops whatever still runs there, within `close_grace` + 5 s.
 
         An exception of the body leaves as it is, never wrapped in a group.
+
+        Raises:
+            ForkedProcess: this is a forked child of the process that made the driver.
         """
+        self.lifeline.owner.require()
         self._sites += 1
         return self._site(episode, f"{self.mark}.{self._sites}")
 
@@ -185,8 +197,10 @@ class ProcessSite:
             MachineFault: it cannot be started, and no role is to blame for that: no room, no descriptor, no port, no log.
             StartFailed: it cannot be started; nothing is left of the attempt.
             PreconditionMissing: its image is not mapped, or its directory or executable does not exist.
+            ForkedProcess: this is a forked child of the process that opened the site.
         """
         driver = self._driver
+        driver.lifeline.owner.require()
         self._refuse_when_closed(launch)
         resolved = driver.images.resolve(launch.image, launch.run, role=launch.name, path=driver.path)
         await driver.lifeline.ensure()
@@ -240,8 +254,13 @@ class ProcessSite:
             handle.kill()
 
     async def aclose(self) -> None:
-        """Stop everything at once, then kill what has escaped; used by the driver when the site is left."""
+        """Stop everything at once, then kill what has escaped; used by the driver when the site is left.
+
+        In a forked child nothing is stopped: it is the parent's.
+        """
         self._closed = True
+        if not self._driver.lifeline.owner.here:
+            return
         limit = self._driver.close_grace + KILL_SECONDS
         for handle in self._running:
             handle.limit(limit)

@@ -15,11 +15,11 @@ Further branches live beside what raises them: the actor core's own tree in `cow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, overload
 
 import msgspec
 
-__all__ = ["CoworldError", "InternalFault", "ManifestRefused", "PreconditionMissing", "Problem", "Refused"]
+__all__ = ["CoworldError", "InternalFault", "ManifestRefused", "PreconditionMissing", "Problem", "Refused", "alone"]
 
 
 class CoworldError(Exception):
@@ -96,3 +96,14 @@ class InternalFault(CoworldError):
     """A defect of this program; the message asks for a report."""
 
     exit_code: ClassVar[int] = 4
+
+
+@overload
+def alone(error: Exception) -> Exception: ...
+@overload
+def alone(error: BaseException) -> BaseException: ...
+def alone(error: BaseException) -> BaseException:
+    """What a group of one holds, else the error itself: nurseries wrap whatever passes them."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -24,6 +24,7 @@ from coworld_actors.actors import (
     Overflow,
     Request,
     Restart,
+    UnknownMessage,
     WouldDeadlock,
     open_system,
 )
@@ -47,6 +48,10 @@ class Fail(Request[int], frozen=True):
 
 
 class Crash(msgspec.Struct, frozen=True):
+    pass
+
+
+class Unknown(Request[int], frozen=True):
     pass
 
 
@@ -246,6 +251,43 @@ async def test_asking_the_dead_fails_at_once():
         await ref.stop()
         with pytest.raises(ActorStopped, match="has ended: shutdown"):
             await ref.ask(Echo(1), deadline=1000)
+
+
+async def test_every_refusal_and_failure_says_what_to_do_next(autojump_clock):
+    """Unknown types, replies never sent, asks to the dead, full mailboxes, restarts without end."""
+    found: dict[str, str] = {}
+
+    async def expect(error: type[ActorError], ref, request) -> None:
+        with pytest.raises(error) as caught:
+            await ref.ask(request, deadline=1.0)
+        found[error.__name__] = caught.value.todo
+
+    async with open_system() as system:
+        ref = await start(system)
+        await expect(UnknownMessage, ref, Unknown())
+        await expect(NoReply, ref, Forget())
+        await expect(AskTimeout, ref, Echo(1, takes=5))
+        await trio.sleep(10)
+        await expect(ActorCrashed, ref, Fail())
+        await ref.stop()
+        await expect(ActorStopped, ref, Echo(1))
+
+        full = await system.start_actor(ChildSpec(name="full", start=Server, mailbox=MailboxPolicy(capacity=1)))
+        full.tell_nowait(Echo(1, takes=5))
+        await trio.testing.wait_all_tasks_blocked()
+        full.tell_nowait(Echo(2))
+        with pytest.raises(MailboxFull) as caught:
+            full.tell_nowait(Echo(3))
+        found["MailboxFull"] = caught.value.todo
+
+        falls = await system.start_actor(ChildSpec(name="falls", start=Server))
+        for _ in range(4):
+            falls.tell_nowait(Crash())
+        await falls.wait()
+        with pytest.raises(ActorStopped, match="falls has ended: restart_limit"):
+            await falls.ask(Echo(1), deadline=1)
+    assert set(found) == {"UnknownMessage", "NoReply", "AskTimeout", "ActorCrashed", "ActorStopped", "MailboxFull"}
+    assert all(found.values()), found
 
 
 phases = st.sampled_from(["queued", "in hand", "deferred", "waiting for room"])

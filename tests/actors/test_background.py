@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import msgspec
 import pytest
 import trio
 
 from coworld_actors.actors import Actor, ActorCrashed, ChildSpec, DownReason, Request, Restart, StopReason, open_system
+from coworld_actors.actors.background import Background
 from coworld_actors.actors.events import ActorCrashed as CrashEvent
 
 
@@ -119,3 +122,40 @@ async def test_a_failing_clean_up_makes_an_orderly_end_a_crash():
         down = await ref.stop()
         assert down.reason is DownReason.CRASHED
         assert isinstance(down.cause, OSError)
+
+
+async def test_a_function_that_is_not_async_is_refused_by_name():
+    """As a crash of the actor that spawned it."""
+    async with open_system() as system:
+
+        class Hasty(Actor[Fall]):
+            async def on_start(self) -> None:
+                self.context.spawn(print, "not async")
+
+        ref = await system.start_actor(ChildSpec(name="hasty", start=Hasty, restart=Restart.TEMPORARY))
+        down = await ref.wait()
+        assert isinstance(down.cause, TypeError)
+        assert "hasty spawned <built-in function print>, which is not async" in str(down.cause)
+
+
+async def test_a_task_can_be_named_by_its_stack():
+    """A frame of `Background._task` is in it, and knows whose it is."""
+    found = []
+
+    class Host2(Actor[Fall]):
+        async def on_start(self) -> None:
+            self.context.spawn(self.look)
+
+        async def look(self) -> None:
+            frame = sys._getframe()
+            while frame is not None:
+                if frame.f_code is Background._task.__code__:
+                    found.append((frame.f_locals["self"].name, trio.lowlevel.current_task().name))
+                frame = frame.f_back
+
+    async with open_system() as system:
+        await system.start_actor(ChildSpec(name="host", start=Host2))
+        await trio.testing.wait_all_tasks_blocked()
+    ((name, task),) = found
+    assert name == "host"
+    assert task.endswith("Host2.look")

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 import trio
 
-from coworld_actors.actors import Actor, ChildSpec, SupervisorSpec, open_system
-from coworld_actors.actors.events import ActorStarted, Event, EventStream, Record
+from coworld_actors.actors import Actor, ChildSpec, SpecRefused, SupervisorSpec, open_system
+from coworld_actors.actors.events import ActorStarted, Event, EventStream, Record, SystemStarted
 
 
 class Told(Event, frozen=True):
@@ -153,3 +153,29 @@ async def test_actors_inherit_the_scope_of_the_supervisor_above():
         await inner.start_actor(ChildSpec(name="speaker", start=Speaker))
         told = next(record for record in records if isinstance(record.event, Told))
         assert (told.scope, told.actor) == ("e-1", "outer/inner/speaker")
+
+
+async def test_a_subscription_takes_what_is_there_in_one_go() -> None:
+    """A batch waits for the first record only, keeps to its limit, and is empty at the end; a capacity of nothing is refused."""
+    stream = EventStream()
+    reader = stream.open()
+    for _ in range(5):
+        stream.publish(SystemStarted(name="s"))
+    assert [record.seq for record in await reader.batch(3)] == [1, 2, 3]
+    stream.close()
+    assert [record.seq for record in await reader.batch()] == [4, 5]
+    assert await reader.batch() == []
+    with pytest.raises(SpecRefused, match="at least 1"):
+        stream.open(capacity=0)
+
+
+async def test_what_closed_readers_lost_stays_counted() -> None:
+    """The stream's own count of lost records never goes down."""
+    stream = EventStream()
+    reader = stream.open(capacity=1)
+    for _ in range(4):
+        stream.publish(SystemStarted(name="s"))
+    assert stream.statistics().dropped == 3
+    reader.close()
+    reader.close()
+    assert (stream.statistics().dropped, stream.statistics().subscribers) == (3, 0)

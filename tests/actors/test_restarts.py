@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,16 +76,29 @@ def test_the_default_does_not_wait():
 
 
 @pytest.mark.parametrize(
-    "build",
+    ("build", "words"),
     [
-        lambda: Backoff(first=-1.0),
-        lambda: Backoff(factor=0.5),
-        lambda: Backoff(jitter=-0.1),
-        lambda: RestartPolicy(max_restarts=-1),
-        lambda: RestartPolicy(within=-1.0),
+        (lambda: Backoff(first=-1.0), "first=-1.0; use a finite number of at least 0"),
+        (lambda: Backoff(maximum=math.inf), "maximum=inf; use a finite number"),
+        (lambda: Backoff(factor=0.5), "factor=0.5; use a finite number of at least 1"),
+        (lambda: Backoff(factor=math.nan), "factor=nan"),
+        (lambda: Backoff(jitter=-0.1), "jitter=-0.1"),
+        (lambda: Backoff(reset_after=math.nan), "reset_after=nan; use a number of at least 0"),
+        (lambda: Backoff(first="soon"), "first='soon'"),
+        (lambda: RestartPolicy(max_restarts=-1), "max_restarts=-1"),
+        (lambda: RestartPolicy(max_restarts=2.5), "max_restarts=2.5, which is a float; use a value of type int"),
+        (lambda: RestartPolicy(max_restarts=True), "max_restarts=True"),
+        (lambda: RestartPolicy(within=-1.0), "within=-1.0"),
+        (lambda: RestartPolicy(within=math.inf), "within=inf; use a finite number"),
+        (lambda: RestartPolicy(backoff=1.0), "backoff=1.0, which is a float; use a value of type Backoff"),
     ],
 )
-def test_policies_refuse_what_makes_no_sense(build):
-    """At construction, with a sentence."""
-    with pytest.raises(SpecRefused, match="at least 0"):
+def test_policies_refuse_what_makes_no_sense(build, words):
+    """At construction, with a sentence that has the next step; what goes into events is finite, for JSON has no infinity."""
+    with pytest.raises(SpecRefused, match=re.escape(words)):
         build()
+
+
+def test_a_row_may_never_end():
+    """`reset_after` goes into no event, so it may be infinite."""
+    assert Backoff(reset_after=math.inf).reset_after == math.inf

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
-from coworld_actors.actors import Actor, AutoShutdown, ChildSpec, Restart, SpecRefused, SupervisorSpec
+from coworld_actors.actors import (
+    Actor,
+    AutoShutdown,
+    ChildSpec,
+    MailboxPolicy,
+    Restart,
+    SpecRefused,
+    SupervisorSpec,
+    open_system,
+)
 
 
 class Idle(Actor[int]):
@@ -33,9 +43,9 @@ def test_siblings_need_names_of_their_own():
         SupervisorSpec(children=(ChildSpec(name="a", start=Idle), ChildSpec(name="a", start=Idle)))
 
 
-@pytest.mark.parametrize("name", ["", "a/b"])
+@pytest.mark.parametrize("name", ["", "a/b", "two\nlines", "\ud800"])
 def test_a_name_is_one_part_of_a_path(name):
-    """Empty names and slashes are refused."""
+    """Empty names, slashes and what no terminal or log can show are refused."""
     with pytest.raises(SpecRefused, match="cannot be a child's name"):
         ChildSpec(name=name, start=Idle)
 
@@ -50,3 +60,72 @@ def test_a_grace_is_a_time(shutdown):
 def test_an_endless_grace_is_allowed():
     """OTP's `infinity`."""
     assert ChildSpec(name="a", start=Idle, shutdown=math.inf).shutdown == math.inf
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"restart": "temporary"}, "child 'a' has restart='temporary', which is a str; use Restart.TEMPORARY"),
+        ({"restart": "never"}, "use Restart.PERMANENT or Restart.TRANSIENT or Restart.TEMPORARY"),
+        ({"restart": None}, "restart=None"),
+        (
+            {"significant": "yes", "restart": Restart.TEMPORARY},
+            "significant='yes', which is a str; use a value of type bool",
+        ),
+        ({"shutdown": "5"}, "shutdown='5'; use a number of at least 0"),
+        ({"shutdown": True}, "shutdown=True"),
+        ({"mailbox": 10}, "mailbox=10, which is a int; use a value of type MailboxPolicy"),
+        ({"start": None}, "start=None, which makes no actor; use the actor's class"),
+        ({"start": Idle()}, "which makes no actor"),
+        ({"name": 7}, "a child has name=7, which is a int; use a value of type str"),
+    ],
+)
+def test_a_child_of_wrong_types_is_refused_where_it_is_written(fields, words):
+    """Not when its supervisor first looks at the field, which may be at the child's end."""
+    with pytest.raises(SpecRefused, match=re.escape(words)):
+        ChildSpec(**{"name": "a", "start": Idle, **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"strategy": "one_for_all"},
+            "a supervisor has strategy='one_for_all', which is a str; use Strategy.ONE_FOR_ALL",
+        ),
+        ({"auto_shutdown": "any_significant"}, "use AutoShutdown.ANY_SIGNIFICANT"),
+        ({"stop_order": "together"}, "use StopOrder.TOGETHER"),
+        ({"restarts": 3}, "restarts=3, which is a int; use a value of type RestartPolicy"),
+        ({"children": [ChildSpec(name="a", start=Idle)]}, "which is a list; use a value of type tuple"),
+        ({"children": (Idle,)}, "use a value of type ChildSpec"),
+        ({"scope": None}, "scope=None"),
+    ],
+)
+def test_a_supervisor_of_wrong_types_is_refused_where_it_is_written(fields, words):
+    """With the value, its type, and what to write instead."""
+    with pytest.raises(SpecRefused, match=re.escape(words)):
+        SupervisorSpec(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"overflow": "refuse"}, "a mailbox has overflow='refuse', which is a str; use Overflow.REFUSE"),
+        ({"overflow": "wait"}, "use Overflow.BACKPRESSURE or Overflow.REFUSE or"),
+        ({"capacity": 1.5}, "capacity=1.5, which is a float; use a value of type int"),
+        ({"capacity": True}, "capacity=True"),
+        ({"capacity": float("nan")}, "capacity=nan"),
+    ],
+)
+def test_a_mailbox_of_wrong_types_is_refused_where_it_is_written(fields, words):
+    """A plain text would have matched no branch of a full mailbox, and its sender would have waited for ever."""
+    with pytest.raises(SpecRefused, match=re.escape(words)):
+        MailboxPolicy(**fields)
+
+
+async def test_something_else_than_a_spec_is_no_child():
+    """A supervisor says so before it has begun anything."""
+    async with open_system() as system:
+        with pytest.raises(SpecRefused, match="use a value of type ChildSpec"):
+            await system.root.start_child(Idle)
+        assert system.tree() == []

@@ -367,7 +367,9 @@ def test_the_restart_limit_escalates_with_the_first_restart_too_many(gaps, limit
             if limit_at is None:
                 assert (reached, monitor.down) == ([], None)
             else:
-                event = events.RestartLimitReached(child="a", max_restarts=limit, within=within)
+                event = events.RestartLimitReached(
+                    child="a", max_restarts=limit, within=within, reason="crashed", cause="ValueError: told to"
+                )
                 assert reached == [(limit_at, "house", event)]
                 assert monitor.down.reason is DownReason.RESTART_LIMIT
                 assert isinstance(monitor.down.cause, ValueError)
@@ -651,3 +653,29 @@ async def test_an_auto_shutdown_does_not_wait_for_a_sibling_that_starts_again(au
         house.child("game").tell_nowait(End())
         down = await house.wait()
         assert (down.reason, trio.current_time()) == (DownReason.NORMAL, 1.0)
+
+
+async def test_starts_that_nobody_waits_for_do_not_wake_the_supervisor():
+    """Its loop runs for its own children in turn, for ends and for restarts; not for children that are added."""
+
+    class Steps(trio.abc.Instrument):
+        def __init__(self) -> None:
+            self.names: list[str] = []
+
+        def before_task_step(self, task: trio.lowlevel.Task) -> None:
+            self.names.append(task.name)
+
+    class Quiet(Actor[int]):
+        pass
+
+    async with open_system() as system:
+        house = await system.start_supervisor("house")
+        await trio.testing.wait_all_tasks_blocked()
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        for number in range(5):
+            await house.start_actor(ChildSpec(name=f"child-{number}", start=Quiet))
+        await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.names.count("house") == 0
+    assert steps.names.count("house/child-4") == 1

@@ -28,7 +28,7 @@ from coworld_actors.actors import (
     open_system,
 )
 
-# What is generated. A tree is a supervisor of leaves and supervisors, two levels deep.
+# What is generated. A tree is a supervisor of leaves and supervisors, up to three supervisors deep.
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Fault:
 
     gap: float
     target: int
-    kind: str  # crash, end, stop, add
+    kind: str  # crash, end, stop, drain, kill, add
     failing_starts: int  # so many of the target's next starts fail
 
 
@@ -89,7 +89,7 @@ def branches(children):
 
 
 leaves = nodes(st.none())
-trees = branches(leaves | nodes(branches(leaves))).map(
+trees = branches(leaves | nodes(branches(leaves | nodes(branches(leaves))))).map(
     lambda inner: build("t", (Restart.TEMPORARY, False, inner), AutoShutdown.NEVER)
 )
 faults = st.lists(
@@ -97,7 +97,7 @@ faults = st.lists(
         Fault,
         st.sampled_from([0.0, 0.5, 1.0, 4.0, 5.0, 6.0]),
         st.integers(0, 30),
-        st.sampled_from(["crash", "crash", "crash", "end", "stop", "add"]),
+        st.sampled_from(["crash", "crash", "crash", "end", "stop", "drain", "kill", "add"]),
         st.sampled_from([0, 0, 0, 1, 2, 5]),
     ),
     min_size=1,
@@ -232,9 +232,11 @@ class Model:
             node.children.append(child)
             if not self.start(child):
                 self.gone(child, "start_failed")
-        elif fault.kind == "stop":
+        elif fault.kind == "stop" or (fault.kind == "drain" and isinstance(node.spec, Leaf)):
             self.take_down(node)
             self.gone(node, "shutdown")
+        elif fault.kind == "kill" and isinstance(node.spec, Leaf):
+            self.gone(node, "killed")
         elif isinstance(node.spec, Leaf) and fault.kind in {"crash", "end"}:
             self.failing[path] = fault.failing_starts
             if fault.kind == "end":
@@ -348,8 +350,9 @@ async def play(tree: Branch, script: list[Fault]) -> None:
                         await ref.start_child(child_spec(leaf, log, failing))
                     except StartFailed:
                         assert fault.failing_starts
-            elif fault.kind == "stop":
-                await ref.stop()
+            elif fault.kind == "stop" or (fault.kind in {"drain", "kill"} and path not in specs):
+                # Who kills a supervisor kills all below it at once, in no order that a model could tell.
+                await getattr(ref, fault.kind)()
             elif path not in specs and fault.kind in {"crash", "end"}:
                 failing[path] = fault.failing_starts
                 ref.tell_nowait(Crash() if fault.kind == "crash" else End())

@@ -17,10 +17,10 @@ import pytest
 
 from coworld_actors.cli.event_file import EventFile
 from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.play import Options, _exit_code, _new_id, play
+from coworld_actors.cli.play import Options, _exit_code, play
 from coworld_actors.cli.screen import Detail
 from coworld_actors.episode.record import EpisodeRecord
-from coworld_actors.episode.spec import Limits
+from coworld_actors.episode.spec import Limits, new_id
 from coworld_actors.episode.verdict import EndReason
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 from tests.coworlds import scripted_manifest, write_coworld
@@ -138,7 +138,7 @@ def test_an_error_in_a_group_of_one_is_that_error(options, monkeypatch: pytest.M
     async def broken(*_: object, **__: object) -> None:
         raise ExceptionGroup("", [ExceptionGroup("", [PreconditionMissing("no room", todo="make some")])])
 
-    monkeypatch.setattr("coworld_actors.cli.play.run_episode", broken)
+    monkeypatch.setattr("coworld_actors.runtime.runtime.run_episode", broken)
     with pytest.raises(PreconditionMissing, match="no room"):
         play(options())
 
@@ -162,7 +162,7 @@ def test_a_failure_of_the_machine_is_told_apart_from_one_of_the_episode(
 
 def test_ids_of_one_second_differ() -> None:
     """Many runs are started by a loop of a shell at once."""
-    assert len({_new_id() for _ in range(2000)}) == 2000
+    assert len({new_id() for _ in range(2000)}) == 2000
 
 
 def test_the_event_file_holds_the_whole_system(options, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ STUCK = """
 import os, sys
 import trio
 from coworld_actors.cli import main
-from coworld_actors.cli import play
+from coworld_actors.runtime import runtime
 
 told = int(sys.argv.pop())
 
@@ -237,7 +237,7 @@ async def stuck(*_, **__):
         os.write(told, b"!")
         await trio.sleep_forever()
 
-play.run_episode = stuck
+runtime.run_episode = stuck
 main()
 """
 """The command with an episode that no first signal can end."""

@@ -8,7 +8,9 @@ import signal
 import socket
 
 import trio
+import trio.testing
 
+from coworld_drivers import handle as handles
 from coworld_drivers import oom
 from coworld_drivers.driver import ExitKind, ExitStatus
 from tests.disks import is_full, small_disk
@@ -299,3 +301,43 @@ async def test_a_sigkill_with_an_out_of_memory_count_is_out_of_memory(bench, sai
             handle = await site.start(bench.launch("sh", "-c", "kill -KILL $$"))
             status = await handle.wait()
             assert (status.kind, status.signal) == (expected, signal.SIGKILL)
+
+
+async def test_a_report_about_a_descriptor_of_the_past_ends_nobody(bench, monkeypatch, until):
+    """A child keeps a pipe open that we have closed; what the kernel reports of it under a pidfd's number is not believed."""
+    read, write = os.pipe()
+    with trio.move_on_after(0.01):
+        await trio.lowlevel.wait_readable(read)
+    # Not a fork, so that it works beside threads: another table of descriptors that holds the same pipe.
+    holder = await trio.lowlevel.open_process(["sleep", "600"], stdin=read)
+    # Closed, and its number kept free.
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, read)
+    os.close(null)
+
+    def same_number(pid: int) -> int:
+        fd = os.pidfd_open(pid)
+        os.dup2(fd, read)
+        os.close(fd)
+        return read
+
+    monkeypatch.setattr(handles, "_pidfd", same_number)
+    woken = []
+
+    class Woken(trio.abc.Instrument):
+        def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+            woken.append(task.name)
+
+    async with bench.site() as site:
+        handle = await site.start(bench.launch("sh", "-c", "sleep 600"))
+        await trio.testing.wait_all_tasks_blocked()
+        counter = Woken()
+        trio.lowlevel.add_instrument(counter)
+        os.close(write)
+        await until(lambda: "process role" in woken)
+        trio.lowlevel.remove_instrument(counter)
+        await trio.testing.wait_all_tasks_blocked()
+        assert handle.status is None
+        assert (await handle.stop(PATIENCE)).signal == signal.SIGTERM
+    holder.kill()
+    await holder.wait()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coworld_drivers.images import LOCAL_FILE, load_images
+from coworld_drivers.images import LOCAL_FILE, ImageMap, load_images
 from coworld_protocol.errors import PreconditionMissing, Refused
 
 
@@ -194,3 +194,50 @@ def test_an_image_shows_its_own_command(tmp_path):
     images = load_images(tmp_path, {})
     assert images.command("a") == ("python", "a.py")
     assert images.command("b") == images.command("unmapped") == ()
+
+
+def beside(directory: Path, text: str) -> ImageMap:
+    directory.mkdir()
+    return load_images(write(directory, text), {})
+
+
+def test_maps_of_several_coworlds_become_one(tmp_path):
+    """Every name of every map is there and means what it meant; a missing one is told with the first file."""
+    first = beside(tmp_path / "a", '[images.a]\nroot = "."\n')
+    second = beside(tmp_path / "b", '[images.b]\nroot = "."\nenv = { K = "v" }\n')
+    merged = ImageMap.merged([load_images(None, {"c": str(tmp_path)}), first, second])
+    assert merged.names() == ["a", "b", "c"]
+    assert merged.resolve("a", ("sh",)).root == tmp_path / "a"
+    assert merged.resolve("b", ("sh",)).env == {"K": "v"}
+    assert first.names() == ["a"]
+    with pytest.raises(PreconditionMissing) as caught:
+        merged.resolve("d", ("sh",))
+    assert str(tmp_path / "a" / LOCAL_FILE) in caught.value.todo
+
+
+def test_nothing_merged_is_an_empty_map():
+    """No Coworld, no images."""
+    assert ImageMap.merged([]).names() == []
+
+
+def test_a_name_may_be_in_two_maps_if_it_means_the_same(tmp_path):
+    """Two Coworlds may share an image: where it was said does not matter, what it means does."""
+    (tmp_path / "shared").mkdir()
+    maps = [beside(tmp_path / name, f'[images.g]\nroot = "{tmp_path}/shared"\n') for name in "ab"]
+    assert ImageMap.merged(maps).resolve("g", ("sh",)).root == tmp_path / "shared"
+
+
+@pytest.mark.parametrize(
+    "other",
+    ['root = "."', 'root = "../a"\nrun = ["sh"]', 'root = "../a"\nenv = { K = "v" }', 'root = "../a"\npython = "p"'],
+)
+def test_a_name_with_two_meanings_is_refused(tmp_path, other):
+    """Whichever part differs; both files are named."""
+    maps = [
+        beside(tmp_path / "a", '[images.g]\nroot = "."\n'),
+        beside(tmp_path / "b", f"[images.g]\n{other}\n"),
+    ]
+    with pytest.raises(Refused, match="image 'g' means two different things") as caught:
+        ImageMap.merged(maps)
+    for place in ("a", "b"):
+        assert str(tmp_path / place / LOCAL_FILE) in caught.value.evidence

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +14,7 @@ import psutil
 import pytest
 
 from coworld_drivers.driver import MachineFault
+from coworld_drivers.forks import ForkedProcess
 from coworld_drivers.janitor import MARK
 from coworld_drivers.lifeline import Lifeline
 
@@ -79,3 +83,54 @@ async def test_a_janitor_that_cannot_start_is_a_failed_start(monkeypatch, descri
     assert "/no/such/python: No such file" in caught.value.evidence
     assert descriptors() == before
     await lifeline.aclose()
+
+
+FORKING = Path(__file__).parent / "programs" / "forking.py"
+
+
+def test_a_forked_child_does_not_keep_roles_alive(tmp_path, running, gone):
+    """The host is killed while its child lives: the child holds no end of the lifeline, and the roles are gone within 5 s."""
+    command = [sys.executable, FORKING, "sleep", tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as host:
+        about = json.loads(host.stdout.readline())
+        child = psutil.Process(about["child"])
+        try:
+            pipe = Path(f"/proc/{about['janitor']}/fd/0").readlink()
+
+            def holds(pid: int) -> bool:
+                found = set()
+                for entry in Path(f"/proc/{pid}/fd").iterdir():
+                    # It may be closed while we look.
+                    with suppress(FileNotFoundError):
+                        found.add(entry.readlink())
+                return pipe in found
+
+            assert holds(host.pid)
+            # What runs in the child after a fork may not have run yet.
+            gone(lambda: not holds(child.pid), 30.0)
+            assert all(running(pid) for pid in about["roles"])
+            host.send_signal(signal.SIGKILL)
+            gone(lambda: not any(running(pid) for pid in about["roles"]), 5.0)
+            gone(lambda: not running(about["janitor"]), 30.0)
+            assert child.is_running()
+        finally:
+            host.kill()
+            child.kill()
+
+
+async def test_a_lifeline_is_dead_in_a_forked_child(monkeypatch, bench):
+    """There it has no janitor, says nothing, ends nothing, and starts none."""
+    async with bench.site() as site:
+        await site.start(bench.launch("sh", "-c", "sleep 600"))
+        lifeline = site._driver.lifeline
+        pid, pipe = lifeline.pid, lifeline._pipe
+        with monkeypatch.context() as patch:
+            patch.setattr(lifeline.owner, "pid", os.getpid() + 1)
+            patch.setattr(os, "write", lambda *_: pytest.fail("said something"))
+            lifeline.started(1)
+            lifeline.ended(1)
+            await lifeline.aclose()
+            with pytest.raises(ForkedProcess, match="does not survive a fork"):
+                await lifeline.ensure()
+        lifeline.ended(1)
+        assert (lifeline.pid, lifeline._pipe) == (pid, pipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -501,3 +502,32 @@ async def test_an_image_that_several_roles_want_is_missing_once(bench):
     async with bench.driver() as driver:
         with pytest.raises(PreconditionMissing, match=r"'other' \(for game, player\) is not mapped"):
             await driver.check([Wanted("other", ("a",), "game"), Wanted("other", ("b",), "player")])
+
+
+def forking(word, tmp_path):
+    command = [sys.executable, PROGRAMS / "forking.py", word, tmp_path]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, timeout=2 * PATIENCE)
+    # The child's own line and the parent's first come in either order.
+    *early, last = map(json.loads, done.stdout.splitlines())
+    return next(line for line in early if "roles" not in line), last
+
+
+def test_a_forked_child_cannot_touch_its_parents_roles(tmp_path):
+    """Whatever it calls, and by leaving as programs do, with finalizers: the new is refused, the old is left alone."""
+    said, last = forking("use", tmp_path)
+    refused = {"enter", "open_site", "start", "ensure", "kill_all"}
+    for act, answer in said.items():
+        if act in refused:
+            assert answer.startswith("ForkedProcess: this process driver belongs to process ")
+            assert answer.endswith(" and does not survive a fork")
+        else:
+            assert answer == "nothing", act
+    assert refused < said.keys()
+    assert last == {"code": 0, "running": [True, True, True]}
+
+
+def test_a_forked_child_may_have_a_driver_of_its_own(tmp_path):
+    """With a new driver it runs its own roles, and the end of these is not the end of its parent's."""
+    said, last = forking("own", tmp_path)
+    assert said == {"status": "exit code 7"}
+    assert last == {"code": 0, "running": [True, True, True]}

@@ -71,3 +71,11 @@ async def test_throwing_twice_is_throwing_once() -> None:
         interrupt.throw("second")
         await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+async def test_whoever_waits_learns_the_first_reason() -> None:
+    """It is raised once; what comes later changes nothing."""
+    interrupt = Interrupt()
+    interrupt.throw("first")
+    interrupt.throw("second")
+    assert await interrupt.wait() == "first"

@@ -80,6 +80,14 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
             None, None, EndReason.GAME_START_FAILED, ErrorType.GAME_UNHEALTHY, Blame.GAME,
         ),
         (
+            facts(never_served=NeverServed(at=1, fault=StartFault.EXITED, status=OOM)),
+            None, None, EndReason.GAME_OUT_OF_MEMORY, ErrorType.GAME_UNHEALTHY, Blame.GAME,
+        ),
+        (
+            facts(never_served=NeverServed(at=1, fault=StartFault.EXITED, status=LOST)),
+            None, None, EndReason.INFRASTRUCTURE, ErrorType.PLATFORM_ERROR, Blame.INFRASTRUCTURE,
+        ),
+        (
             facts(never_served=NeverServed(at=1, fault=StartFault.NEVER_HEALTHY)),
             None, None, EndReason.GAME_NEVER_HEALTHY, ErrorType.GAME_UNHEALTHY, Blame.GAME,
         ),

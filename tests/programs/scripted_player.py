@@ -14,6 +14,9 @@ BEHAVIOUR = os.environ.get("BEHAVIOUR", "plays")
 if BEHAVIOUR == "crashes_at_once":
     print("cannot find my weights", file=sys.stderr)
     sys.exit(7)
+if BEHAVIOUR == "shouts_and_dies":
+    print(" ".join(os.environ.values()), file=sys.stderr)
+    sys.exit(7)
 if BEHAVIOUR == "never_connects":
     time.sleep(600)
 if BEHAVIOUR == "floods":

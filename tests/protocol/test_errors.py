@@ -9,6 +9,7 @@ from coworld_protocol.errors import (
     PreconditionMissing,
     Problem,
     Refused,
+    alone,
 )
 
 
@@ -39,3 +40,12 @@ def test_a_refused_manifest_lists_every_problem() -> None:
     assert error.what == "m.json is refused: 2 problems"
     assert error.lines()[1:3] == [f"  {problem}" for problem in problems]
     assert ManifestRefused("m.json", problems[:1]).what.endswith("1 problem")
+
+
+def test_a_group_of_one_is_what_it_holds() -> None:
+    """However deep it is wrapped; a group of several stays one."""
+    error = PreconditionMissing("no room")
+    several = ExceptionGroup("", [error, ValueError()])
+    assert alone(error) is error
+    assert alone(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
+    assert alone(BaseExceptionGroup("", [several])) is several

@@ -45,6 +45,7 @@ class _Socket:
         self._limits = limits
         self._outbox: deque[bytes] = deque()
         self._waiting_bytes = 0
+        self._spared_bytes = 0
         self._wake = trio.Event()
         self._finishing = False
         self._everything = trio.CancelScope()
@@ -61,9 +62,6 @@ class _Socket:
         if not self.open:
             return
         self._put(self._protocol.send(_message(message)))
-        # One message larger than the limit may pass when nothing else waits: a replay is a single message.
-        if self._waiting_bytes > self._limits.outbox_bytes and len(self._outbox) > 1:
-            self._everything.cancel()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         if self.open:
@@ -71,9 +69,15 @@ class _Socket:
             self._reading.deadline = trio.current_time() + self._limits.close_seconds
 
     def _put(self, data: bytes) -> None:
+        """Queue bytes, whoever they are owed to: the application's messages, answers to pings, close frames."""
+        if not self._waiting_bytes:
+            # One message larger than the limit may pass when nothing else waits: a replay is a single message.
+            self._spared_bytes = len(data)
         self._outbox.append(data)
         self._waiting_bytes += len(data)
         self._wake.set()
+        if self._waiting_bytes - self._spared_bytes > self._limits.outbox_bytes:
+            self._everything.cancel()
 
     async def run(self, first: bytes) -> None:
         """Serve the socket until it is gone; `first` is what the peer sent right behind its handshake."""
@@ -133,7 +137,9 @@ class _Socket:
         if self._parts_bytes > self._limits.message_bytes:
             self._put(self._protocol.send(CloseConnection(code=_TOO_BIG, reason="message too big")))
             return False
-        self._parts.append(data)
+        # Fragments without content count nothing towards the limit, so they are not kept either.
+        if data or not self._parts:
+            self._parts.append(data)
         if finished:
             whole = self._parts[0] if len(self._parts) == 1 else _join(self._parts)
             self._parts = []

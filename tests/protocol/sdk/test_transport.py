@@ -22,7 +22,7 @@ from wsproto.events import (
 from wsproto.events import Request as UpgradeRequest
 
 from coworld_protocol.errors import PreconditionMissing
-from coworld_protocol.sdk.transport import serve
+from coworld_protocol.sdk.transport import _Socket, serve
 from coworld_protocol.sdk.web import Endpoint, Limits, Request, Response, Socket
 
 
@@ -373,6 +373,28 @@ async def test_one_message_may_be_larger_than_the_outbox(start, site):
         (await opened(site)).send("y" * 5_000_000)
         with trio.fail_after(20):
             assert len(await client.get_message()) == 5_000_000
+
+
+async def test_empty_fragments_take_no_memory(start, site, monkeypatch):
+    """A message of a hundred thousand fragments of which one has content is that content."""
+    kept = []
+    take = _Socket._take
+
+    def watched(socket, data, *, finished):
+        going_on = take(socket, data, finished=finished)
+        kept.append(len(socket._parts))
+        return going_on
+
+    monkeypatch.setattr(_Socket, "_take", watched)
+    client = await connect(await start())
+    empty = client.protocol.send(TextMessage("", message_finished=False))
+    more = bytes([0x00, 0x80, 0, 0, 0, 0])
+    await client.stream.send_all(empty + more * 100_000)
+    await client.stream.send_all(bytes([0x80, 0x82, 0, 0, 0, 0]) + b"hi")
+    assert (await client.event()).data == "hi"
+    assert len(kept) > 100_000
+    assert max(kept) <= 2
+    await client.stream.aclose()
 
 
 async def test_a_public_client_can_ping_and_close(start):
