@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import tempfile
 import time
 import uuid
@@ -17,6 +18,10 @@ from coworld_drivers.janitor import MARK, marked
 from tests.event_schema import EventSchema
 
 __all__ = ["every_event_fits", "nothing_left_behind", "session_mark"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A suite that a shell runs in its background is deaf to SIGINT, and so is every program that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SETTLE_SECONDS = 10.0
 """Longer than a janitor's own limit: what it is still sweeping is not left behind."""
