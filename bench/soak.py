@@ -71,6 +71,8 @@ PROGRAMS = Path(__file__).parent.parent / "tests" / "programs"
 SAMPLE_SECONDS = 10.0
 MEGABYTE = 1024 * 1024
 WARM_UP_SECONDS = 180.0
+LEAVE_SECONDS = 10.0
+"""For the janitor, which is told of an orderly end and leaves by itself."""
 GROWTH = 0.05
 GROWTH_BYTES = 8 * MEGABYTE
 THREAD_SLACK = 2
@@ -268,9 +270,14 @@ class Soak:
             report = await runtime.stop()
         if report.killed:
             self.wrong.append(f"the stop had to kill {', '.join(report.killed)}")
-        left = [pid for pid in marked(driver.mark) if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
-        if left or self.process.children(recursive=True):
+        with trio.move_on_after(LEAVE_SECONDS):
+            while self.left(driver):  # noqa: ASYNC110 - processes tell nobody that they have gone
+                await trio.sleep(0.1)
+        if left := self.left(driver):
             self.wrong.append(f"processes are left: {left}")
+
+    def left(self, driver: ProcessDriver) -> list[int]:
+        return sorted({*marked(driver.mark), *(child.pid for child in self.process.children(recursive=True))})
 
     def count(self, record: Record) -> None:
         match record.event:

@@ -23,6 +23,7 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/episode/player.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/play.py": "tests/episode/test_conductor.py",
     "coworld_actors/runtime/events.py": "tests/runtime/test_runtime.py",
+    "coworld_actors/runtime/statistics.py": "tests/runtime/test_runtime.py",
     "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/viewer.py": "tests/episode/test_conductor.py",
 }

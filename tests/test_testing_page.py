@@ -15,16 +15,16 @@ BLOCK = re.compile(r"^```python title=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTA
 def test_the_files_of_the_page_are_a_project_that_passes(tmp_path):
     """Every block is a file; pytest runs them with every warning an error."""
     files = dict(BLOCK.findall(PAGE))
-    assert {"conftest.py", "test_actors.py", "test_faults.py", "test_roles.py"} == set(files)
+    assert {"conftest.py", "test_actors.py", "test_faults.py", "test_roles.py", "test_episode.py"} == set(files)
     assert PAGE.count("```python") == len(files)
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    paths = f"{ROOT} {ROOT / 'drivers'} {ROOT / 'protocol'}"
+    paths = f"{ROOT} {ROOT / 'drivers'} {ROOT / 'protocol'} {ROOT / 'examples/orchard'}"
     (tmp_path / "pytest.ini").write_text(f"[pytest]\npythonpath = {paths}\nfilterwarnings = error\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "23 passed" in done.stdout
+    assert "24 passed" in done.stdout
 
 
 def test_every_name_of_the_package_is_explained():

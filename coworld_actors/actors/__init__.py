@@ -36,7 +36,8 @@ from coworld_actors.actors.errors import (
     WouldDeadlock,
 )
 from coworld_actors.actors.events import Event, EventStream, Record, Subscription
-from coworld_actors.actors.mailbox import MailboxPolicy, MailboxStatistics, Overflow
+from coworld_actors.actors.mailbox import MailboxStatistics
+from coworld_actors.actors.mailbox_policy import MailboxPolicy, Overflow
 from coworld_actors.actors.monitors import Down, DownReason, Monitor
 from coworld_actors.actors.ref import ActorRef, SupervisorRef, SupervisorStatistics
 from coworld_actors.actors.registry import Registry

@@ -35,14 +35,16 @@ __all__ = [
     "SupervisorStopped",
     "SystemStarted",
     "SystemStopped",
+    "snake_case",
 ]
 
 
-def _tag(class_name: str) -> str:
+def snake_case(class_name: str) -> str:
+    """`ActorStarted` as `actor_started`: how classes are called on the wire."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=_tag):
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=snake_case):
     """Base of every event of the project. A subclass is tagged by its name in snake case: `ActorStarted`, `actor_started`."""
 
 
@@ -338,9 +340,12 @@ class EventStream:
         self._undelivered.append(record)
         if not self._delivering:
             self._delivering = True
-            while self._undelivered:
-                self._deliver(self._undelivered.popleft())
-            self._delivering = False
+            try:
+                while self._undelivered:
+                    self._deliver(self._undelivered.popleft())
+            finally:
+                # Also when an interrupt strikes in a callback: the next record is delivered, and what is left with it.
+                self._delivering = False
         return record
 
     def _deliver(self, record: Record) -> None:

@@ -9,7 +9,6 @@ message in when it takes one out, so while anybody waits the queue is full, and 
 
 from __future__ import annotations
 
-import enum
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol, final
@@ -23,16 +22,15 @@ from coworld_actors.actors.errors import (
     ActorCrashed,
     ActorStopped,
     MailboxFull,
-    SpecRefused,
     Undelivered,
     UnknownMessage,
     in_words,
 )
+from coworld_actors.actors.mailbox_policy import MailboxPolicy, Overflow
 from coworld_actors.actors.monitors import Down
 from coworld_actors.actors.parking import wake
-from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 
-__all__ = ["Mailbox", "MailboxPolicy", "MailboxStatistics", "Notice", "Overflow", "Owner", "Types"]
+__all__ = ["Mailbox", "MailboxStatistics", "Notice", "Owner", "Types"]
 
 
 LOOK_FOR_A_NEW_ONE = "look its path up in the registry: one that was started in its place has a ref of its own"
@@ -44,39 +42,6 @@ type is in `accepts` by then, so that the first message comes to `accept`, which
 
 NO_TYPES: Final[frozenset[type]] = frozenset()
 """One for all: an empty set takes 216 bytes."""
-
-
-class Overflow(enum.StrEnum):
-    """What a full mailbox does with one more message."""
-
-    BACKPRESSURE = "backpressure"
-    """`tell` and `ask` wait for room; `tell_nowait` raises `MailboxFull`."""
-    REFUSE = "refuse"
-    """Every sender gets `MailboxFull`."""
-    DROP_OLDEST = "drop_oldest"
-    """The oldest message in the queue becomes a dead letter."""
-    DROP_NEWEST = "drop_newest"
-    """The message itself becomes a dead letter."""
-
-
-class MailboxPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Attributes:
-    capacity: messages that wait in the queue at most; the one in hand is not among them.
-    overflow: what happens beyond that.
-
-    Raises:
-        SpecRefused: a capacity that is no whole number of at least 1, or an overflow that is no `Overflow`.
-    """
-
-    capacity: int = 1024
-    overflow: Overflow = Overflow.BACKPRESSURE
-
-    def __post_init__(self) -> None:
-        refuse_other_kind("a mailbox", "overflow", self.overflow, Overflow)
-        refuse_other_number("a mailbox", "capacity", self.capacity)
-        refuse_other_kind("a mailbox", "capacity", self.capacity, int)
-        if self.capacity < 1:
-            raise SpecRefused(f"a mailbox cannot hold {self.capacity} messages; its capacity is at least 1")
 
 
 class MailboxStatistics(msgspec.Struct, frozen=True, kw_only=True):

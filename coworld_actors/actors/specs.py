@@ -9,7 +9,7 @@ import msgspec
 
 from coworld_actors.actors.actor import Actor
 from coworld_actors.actors.errors import SpecRefused
-from coworld_actors.actors.mailbox import MailboxPolicy
+from coworld_actors.actors.mailbox_policy import MailboxPolicy
 from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 from coworld_actors.actors.restarts import AutoShutdown, Restart, RestartPolicy, StopOrder, Strategy
 

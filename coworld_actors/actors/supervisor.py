@@ -7,13 +7,11 @@ for the next restart that is due, for a child that it stops or starts.
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import math
 from collections import deque
 from collections.abc import Iterable
 from random import Random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -25,20 +23,13 @@ from coworld_actors.actors.errors import NameTaken, StartFailed, WouldDeadlock, 
 from coworld_actors.actors.monitors import Down, DownReason
 from coworld_actors.actors.ref import SupervisorRef, SupervisorStatistics
 from coworld_actors.actors.restarts import AutoShutdown, Restart, RestartWindow, StopOrder, Strategy
+from coworld_actors.actors.revivals import Revivals
 from coworld_actors.actors.specs import ChildSpec, SupervisorSpec
 
 if TYPE_CHECKING:
     from coworld_actors.actors.system import ActorSystem
 
 __all__ = ["Supervisor"]
-
-
-class _Revival(NamedTuple):
-    """Children that are down and will be started together, in this order, at a time. `order` tells equal times apart."""
-
-    due: float
-    order: int
-    members: list[Child]
 
 
 class Supervisor(Child):
@@ -50,7 +41,6 @@ class Supervisor(Child):
         "_in_turn",
         "_note",
         "_nursery",
-        "_order",
         "_plan",
         "_random",
         "_ref",
@@ -69,8 +59,7 @@ class Supervisor(Child):
         self.children: dict[str, Child] = {}
         self._window = RestartWindow(self._plan.restarts)
         self._failures: deque[Child] = deque()
-        self._revivals: list[_Revival] = []
-        self._order = itertools.count()
+        self._revivals = Revivals()
         self._ending: Exit | None = None
         self._nursery: trio.Nursery | None = None
         self._wake: trio.Event | None = None
@@ -127,9 +116,9 @@ class Supervisor(Child):
         if self._failures:
             await self._recover(self._failures.popleft())
             return
-        due = self._revivals[0].due if self._revivals else math.inf
+        due = self._revivals.due
         if due <= trio.current_time():
-            await self._revive(heapq.heappop(self._revivals))
+            await self._revive(self._revivals.pop())
         else:
             await self._poked(until=due)
 
@@ -189,16 +178,13 @@ class Supervisor(Child):
         if self._plan.strategy is not Strategy.ONE_FOR_ONE:
             await self._take_down(others, Intent.RESTART)
             members = self._regroup({child, *others})
-        self._schedule(now + delay, members)
-
-    def _schedule(self, due: float, members: list[Child]) -> None:
-        heapq.heappush(self._revivals, _Revival(due, next(self._order), members))
+        self._revivals.schedule(now + delay, members)
 
     def _regroup(self, affected: set[Child]) -> list[Child]:
         """Those of a group that are still there, in start order; whatever else was to be done about them is answered by this."""
         self._failures = deque(child for child in self._failures if child not in affected)
         # A group is down as a whole, so any other revival is of children after the one that failed now.
-        self._revivals = [revival for revival in self._revivals if affected.isdisjoint(revival.members)]
+        self._revivals.forget(affected)
         return [child for child in self.children.values() if child in affected]
 
     def _draw(self) -> float:
@@ -236,9 +222,9 @@ class Supervisor(Child):
         after = siblings[place + 1 :]
         return after if self._plan.strategy is Strategy.REST_FOR_ONE else siblings[:place] + after
 
-    async def _revive(self, revival: _Revival) -> None:
+    async def _revive(self, members: list[Child]) -> None:
         """Start children again: one alone without waiting for it, a group in order."""
-        for place, child in enumerate(revival.members):
+        for place, child in enumerate(members):
             if self._ending is not None:
                 return
             if child.state is not State.WAITING:
@@ -250,7 +236,7 @@ class Supervisor(Child):
             await self._start_in_turn(child)
             if child in self._failures and child.running_since is None:
                 # Its failure is answered first, and takes the rest along; unless it is stopped for good before that.
-                self._schedule(trio.current_time(), revival.members[place + 1 :])
+                self._revivals.schedule(trio.current_time(), members[place + 1 :])
                 return
 
     def _launch(self, child: Child) -> None:
@@ -354,10 +340,8 @@ class Supervisor(Child):
                 f"{self.name} has a child named {spec.name!r} already", todo="stop that one, or take another name"
             )
         child = self._adopt(spec)
-        if self._revivals and self._plan.strategy is not Strategy.ONE_FOR_ONE:
-            # It belongs to a group that is down: it comes up with it, in its turn.
-            self._revivals[0].members.append(child)
-        else:
+        # Where a group is down, it belongs to that: it comes up with it, in its turn.
+        if self._plan.strategy is Strategy.ONE_FOR_ONE or not self._revivals.join(child):
             self._launch(child)
         try:
             await child.wait_first_start()

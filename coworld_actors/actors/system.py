@@ -139,10 +139,15 @@ class ActorSystem:
 
     async def _close(self, deadline: float) -> tuple[str, ...]:
         """Stop the tree; returns the paths of what had to be cancelled."""
-        with trio.move_on_after(deadline, shield=True):
-            await self._root.wait_first_start()
-            self._root.request(Intent.STOP)
-            await self._root.wait_down()
+        try:
+            with trio.move_on_after(deadline, shield=True):
+                await self._root.wait_first_start()
+                self._root.request(Intent.STOP)
+                await self._root.wait_down()
+        except BaseException:
+            # Restores: the tree's shield ends, also when a `KeyboardInterrupt` strikes in here.
+            self._root.request(Intent.KILL)
+            raise
         if self._root.down is not None:
             return ()
         overdue = tuple(path for path in self.registry if isinstance(self.registry[path], ActorRef))

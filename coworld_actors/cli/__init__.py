@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Generator, Sequence
-from types import FrameType
+from collections.abc import Generator, Sequence
 
 import click
 
 from coworld_actors.cli.ctl import ctl
-from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, handling
 from coworld_actors.cli.run import run
 from coworld_actors.cli.streams import Stream
 from coworld_protocol.errors import CoworldError, InternalFault, Refused, alone
@@ -52,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     Every end passes here, whatever its cause, so `--json` has its one document in each of them.
     """
     words = sys.argv[1:] if arguments is None else arguments
-    with _handler(signal.SIGTERM, _raise_terminated):
+    with handling(signal.SIGTERM, _raise_terminated):
         try:
             outcome = _work(words)
         except (Exception, BaseExceptionGroup, KeyboardInterrupt, _Terminated) as error:  # noqa: BLE001 - the last line of defence
@@ -60,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
                 _show_traceback(error)
             outcome = _outcome_of(error)
     # There is nothing left to stop: a signal ends the process at once, rather than a second time in words.
-    with _handler(signal.SIGINT, signal.SIG_DFL):
+    with handling(signal.SIGINT, signal.SIG_DFL):
         code = answer(outcome, as_json=_has_flag(words, "--json"))
     sys.exit(code)
 
@@ -138,19 +135,3 @@ def _has_flag(words: Sequence[str], flag: str) -> bool:
 
 def _raise_terminated(*_: object) -> None:
     raise _Terminated
-
-
-@contextlib.contextmanager
-def _handler(
-    number: signal.Signals, handler: Callable[[int, FrameType | None], None] | signal.Handlers
-) -> Generator[None]:
-    """Handle a signal in another way while the block runs, unless whoever started us wants it ignored."""
-    before = signal.getsignal(number)
-    ours = threading.current_thread() is threading.main_thread() and before not in {None, signal.SIG_IGN}
-    if ours:
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        if ours:
-            signal.signal(number, before)

@@ -19,7 +19,7 @@ from coworld_actors.control.client import Connection
 from coworld_actors.control.messages import ControlStatistics
 from coworld_actors.control.tree import ActorStatus
 from coworld_actors.runtime.handle import EpisodeStatus
-from coworld_actors.runtime.runtime import RuntimeStatistics
+from coworld_actors.runtime.statistics import RuntimeStatistics
 from coworld_protocol.printable import printable
 
 __all__ = [

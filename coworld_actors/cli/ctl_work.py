@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +14,7 @@ import msgspec
 import trio
 
 from coworld_actors.cli import ctl_view as view
-from coworld_actors.cli.exits import Exit, Outcome, complain
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, complain, handling
 from coworld_actors.cli.streams import Stream, encodable
 from coworld_actors.control.client import Connection, choose_one, open_runtimes
 from coworld_actors.control.messages import (
@@ -111,31 +113,50 @@ def _identity(connection: Connection) -> dict[str, object]:
 def _run(target: Target, work: Callable[[_Talk], Awaitable[list[Answer]]], *, lines: bool = False) -> Outcome:
     """Talk to the runtimes and say how that went; the document has what `work` returns, a mapping for each runtime."""
     stdout = Stream(sys.stdout)
-
-    async def talk() -> tuple[list[Answer], list[CoworldError]]:
-        async with open_runtimes(path=target.path, which=target.which) as (connections, troubles):
-            return await work(_Talk(target, connections, troubles, stdout)), troubles
-
     answers: list[Answer] = []
-    error: CoworldError | None = None
+    errors: list[CoworldError] = []
+    terminated = False
+
+    async def talk() -> None:
+        nonlocal terminated
+        with _until_sigterm() as scope:
+            async with open_runtimes(path=target.path, which=target.which) as (connections, troubles):
+                answers.extend(await work(_Talk(target, connections, troubles, stdout)))
+                errors.extend(troubles)
+        terminated = scope.cancelled_caught
+
     try:
-        answers, troubles = trio.run(talk)
-        for trouble in troubles[1:]:
-            complain(trouble.lines())
-        error = troubles[0] if troubles else None
+        trio.run(talk)
     except (CoworldError, BaseExceptionGroup) as failure:
         found = alone(failure)
         if not isinstance(found, CoworldError):
             raise
-        error = found
+        errors = [found]
     stdout.flush()
-    error = error or stdout.trouble("stdout")
+    for another in errors[1:]:
+        complain(another.lines())
+    error = errors[0] if errors else stdout.trouble("stdout")
+    if terminated and not lines:
+        error = Interrupted("stopped by SIGTERM before there was an outcome")
+    code = error.exit_code if error is not None else Exit.GOOD
     return Outcome(
-        exit_code=error.exit_code if error is not None else Exit.GOOD,
+        exit_code=Exit.TERMINATED if terminated else code,
         error=error,
         fields={} if lines else {"runtimes": answers},
         lines=lines,
     )
+
+
+@contextlib.contextmanager
+def _until_sigterm() -> Generator[trio.CancelScope]:
+    """A scope that SIGTERM cancels: trio keeps SIGINT's exception out of its own workings, and no other signal's."""
+    token = trio.lowlevel.current_trio_token()
+
+    def cancel(*_: object) -> None:
+        token.run_sync_soon(scope.cancel, idempotent=True)
+
+    with trio.CancelScope() as scope, handling(signal.SIGTERM, cancel):
+        yield scope
 
 
 # Reading.
@@ -262,7 +283,7 @@ def show_events(target: Target, *, follow: bool, episode: str, after: int) -> Ou
     except BaseException as stopped:
         if isinstance(alone(stopped), KeyboardInterrupt):
             # The usual way out of --follow: what was asked for was shown.
-            return Outcome(exit_code=Exit.INTERRUPTED, lines=True)
+            return Outcome(exit_code=Exit.INTERRUPTED, fields={}, lines=True)
         raise
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import signal
 import sys
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from types import FrameType
 
 import msgspec
 
@@ -12,7 +16,7 @@ from coworld_actors.cli.streams import Stream, encodable
 from coworld_protocol.errors import CoworldError, ManifestRefused
 from coworld_protocol.printable import printable
 
-__all__ = ["Exit", "Interrupted", "Outcome", "answer", "complain", "error_document", "worse"]
+__all__ = ["Exit", "Interrupted", "Outcome", "answer", "complain", "error_document", "handling", "worse"]
 
 
 class Exit(enum.IntEnum):
@@ -45,14 +49,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: what the process ends with.
         episodes: the record of every episode that has one.
         error: what went wrong outside of the episodes.
-        fields: what its document has instead of the episodes.
+        fields: what its document has instead of the episodes; None for the episodes.
         lines: stdout has had an object a line, and the document is one more line.
     """
 
     exit_code: int
     episodes: tuple[msgspec.Struct, ...] = ()
     error: CoworldError | None = None
-    fields: Mapping[str, object] = {}
+    fields: Mapping[str, object] | None = None
     lines: bool = False
 
 
@@ -68,7 +72,7 @@ def answer(outcome: Outcome, *, as_json: bool) -> int:
         return outcome.exit_code
     document = {
         "exit_code": int(outcome.exit_code),
-        **(outcome.fields or {"episodes": outcome.episodes}),
+        **({"episodes": outcome.episodes} if outcome.fields is None else outcome.fields),
         "error": None if outcome.error is None else error_document(outcome.error),
     }
     stdout = Stream(sys.stdout)
@@ -117,3 +121,19 @@ def error_document(error: CoworldError) -> dict[str, object]:
             for each in error.problems
         ]
     return document
+
+
+@contextlib.contextmanager
+def handling(
+    number: signal.Signals, handler: Callable[[int, FrameType | None], None] | signal.Handlers
+) -> Generator[None]:
+    """Handle a signal in another way while the block runs, unless whoever started us wants it ignored."""
+    before = signal.getsignal(number)
+    ours = threading.current_thread() is threading.main_thread() and before not in {None, signal.SIG_IGN}
+    if ours:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(number, before)

@@ -11,7 +11,7 @@ from coworld_actors.actors import ChildInfo
 from coworld_actors.actors.children import State
 from coworld_actors.control.tree import ActorStatus
 from coworld_actors.runtime.handle import EpisodeState, EpisodeStatus
-from coworld_actors.runtime.runtime import RuntimeStatistics
+from coworld_actors.runtime.statistics import RuntimeStatistics
 
 __all__ = ["NEARLY_FULL", "Finding", "Trouble", "find", "still_there", "worth_a_look"]
 

@@ -28,11 +28,10 @@ from coworld_actors.control.messages import (
     Tree,
     TreeReply,
 )
-from coworld_actors.control.prefixes import matching, only
 from coworld_actors.control.tree import ActorStatus, status_of, walk
 from coworld_actors.runtime.handle import HISTORY
 from coworld_actors.runtime.runtime import Runtime
-from coworld_protocol.errors import CoworldError
+from coworld_protocol.errors import CoworldError, Refused
 
 __all__ = ["ACTORS_LISTED", "FINDINGS_LISTED", "Answers"]
 
@@ -76,13 +75,12 @@ class Answers:
                 return TreeReply(actors=actors, left_out=sum(1 for _ in found))
             case Statistics():
                 return StatisticsReply(runtime=runtime.statistics(), control=self._control())
-            case Episodes(prefix=prefix):
-                wanted = set(matching(prefix, [status.id for status in runtime.episodes()]))
-                return EpisodeList(episodes=tuple(status for status in runtime.episodes() if status.id in wanted))
+            case Episodes():
+                return EpisodeList(episodes=tuple(runtime.episodes()))
             case Anomalies(over=over):
                 return self._anomalies(over)
-            case Cancel(id=prefix, reason=reason):
-                return self._cancel(prefix, reason)
+            case Cancel(id=episode, reason=reason):
+                return self._cancel(episode, reason)
             case Pause():
                 changed = not runtime.statistics().paused
                 runtime.pause()
@@ -110,10 +108,12 @@ class Answers:
             left_out=max(len(findings) - FINDINGS_LISTED, 0),
         )
 
-    def _cancel(self, prefix: str, reason: str) -> Done:
-        runtime = self._runtime
-        handle = runtime.episode(only(prefix, [status.id for status in runtime.episodes()], noun="episode"))
-        assert handle is not None, "it was listed, and nothing was awaited since"
+    def _cancel(self, episode: str, reason: str) -> Done:
+        handle = self._runtime.episode(episode)
+        if handle is None:
+            raise Refused(
+                f"no episode that runs or waits has the id {episode!r}", todo="coworld-actors ctl episodes lists them"
+            )
         if handle.cancel(reason):
             return Done(what=f"episode {handle.id} is called off; its record will say so", changed=True)
         return Done(what=f"episode {handle.id} had been called off before", changed=False)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
 import stat
-import struct
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,7 +26,7 @@ from coworld_actors.control.messages import (
     encode,
     read_reply,
 )
-from coworld_actors.control.place import remove_dead, sockets
+from coworld_actors.control.place import looks_like, peer, remove_dead, sockets
 from coworld_actors.control.prefixes import Ambiguous, Unknown, candidates, matching
 from coworld_protocol.errors import CoworldError, InternalFault, PreconditionMissing, Refused
 
@@ -38,8 +36,6 @@ ANSWER_SECONDS = 10.0
 """How long a runtime may take to answer. One that does not has stopped running, or something blocks its event loop."""
 REPLY_LIMIT = 64 * 1024 * 1024
 """Bytes of a reply; 5,000 actors are about 1 MB."""
-
-_CREDENTIALS = struct.Struct("3i")
 
 AnswerType = TypeVar("AnswerType", bound=Reply)
 
@@ -153,7 +149,7 @@ class Connection:
         return reply
 
     def _silent(self) -> PreconditionMissing:
-        pid = self.hello.pid or _peer(self._stream)[0]
+        pid = self.hello.pid or peer(self._stream)[0]
         return PreconditionMissing(
             f"runtime {self.title} does not answer within {ANSWER_SECONDS:g} s",
             evidence="its process is stopped, or something blocks its event loop",
@@ -172,13 +168,6 @@ def _error(failure: Failure) -> CoworldError:
     kinds: dict[int, type[CoworldError]] = {2: Refused, 3: PreconditionMissing}
     kind = kinds.get(failure.exit_code, InternalFault)
     return kind(failure.what, evidence=failure.evidence, todo=failure.todo)
-
-
-def _peer(stream: trio.SocketStream) -> tuple[int, int]:
-    """Process and user that listen at the other end."""
-    data = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, _ = _CREDENTIALS.unpack(data)
-    return pid, uid
 
 
 @asynccontextmanager
@@ -203,7 +192,7 @@ async def connect(path: Path) -> AsyncGenerator[Connection]:
     except ValueError as error:
         raise PreconditionMissing(f"{path} cannot be opened: {error}", todo=todo) from error
     async with stream:
-        uid = _peer(stream)[1]
+        uid = peer(stream)[1]
         if uid != os.geteuid():
             raise PreconditionMissing(
                 f"what listens at {path} belongs to user {uid}, not to {os.geteuid()}", todo="run this as that user"
@@ -221,7 +210,8 @@ async def open_runtimes(
 
     Args:
         path: a socket, to talk to that one only.
-        which: a process id, or the beginning of a name; only those.
+        which: a process id, or the beginning of a name; only those. Sockets that look like it are tried first, and if it is
+            among them, the others are not: one that hangs holds up nobody who has asked for another.
 
     Yields:
         The connections, in the order of their sockets' names, and what was wrong with other sockets.
@@ -229,6 +219,7 @@ async def open_runtimes(
     Raises:
         PreconditionMissing: the runtime at `path` cannot be talked to.
         NoRuntime: there is none.
+        PreconditionMissing, RuntimeGone: the one that looks like `which` cannot be talked to.
         Unknown: there are some, and none of them is meant by `which`.
     """
     async with AsyncExitStack() as stack:
@@ -236,17 +227,17 @@ async def open_runtimes(
             yield [await stack.enter_async_context(connect(path))], []
             return
         paths, troubles = sockets()
-        connections: list[Connection] = []
-        for each in paths:
-            try:
-                connections.append(await stack.enter_async_context(connect(each)))
-            except NoRuntime:
-                remove_dead(each)
-            except CoworldError as error:
-                troubles.append(error)
-        if not connections:
-            raise _none(troubles)
+        likely = [each for each in paths if looks_like(each, which)] if which else paths
+        connections, silent = await _connect_all(stack, likely)
         chosen = _chosen(connections, which)
+        if not chosen and not silent:
+            others, more = await _connect_all(stack, [each for each in paths if each not in likely])
+            connections += others
+            troubles += more
+            chosen = _chosen(others, which)
+        troubles += silent
+        if not connections or (not chosen and silent):
+            raise _none(troubles)
         if not chosen:
             raise Unknown(
                 f"no runtime has the process id {which} or a name that begins with it",
@@ -254,6 +245,27 @@ async def open_runtimes(
                 todo="coworld-actors ctl list shows them",
             )
         yield chosen, troubles
+
+
+async def _connect_all(stack: AsyncExitStack, paths: list[Path]) -> tuple[list[Connection], list[CoworldError]]:
+    """Those that answer, and what is wrong with the others; all at once, for each may hang. Dead sockets are removed."""
+    connections: dict[Path, Connection] = {}
+    troubles: dict[Path, CoworldError] = {}
+
+    async def connect_one(path: Path) -> None:
+        try:
+            connections[path] = await stack.enter_async_context(connect(path))
+        except NoRuntime:
+            remove_dead(path)
+        except CoworldError as error:
+            troubles[path] = error
+
+    async with trio.open_nursery() as nursery:
+        for each in paths:
+            nursery.start_soon(connect_one, each)
+    return [connections[each] for each in paths if each in connections], [
+        troubles[each] for each in paths if each in troubles
+    ]
 
 
 def _none(troubles: list[CoworldError]) -> CoworldError:

@@ -6,16 +6,16 @@ of `record` and `lost`, and `end`. What cannot be answered gets an `error`, and 
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 import msgspec
 
 from coworld_actors.actors import Record
+from coworld_actors.actors.events import snake_case
 from coworld_actors.control.anomalies import Finding
 from coworld_actors.control.tree import ActorStatus
 from coworld_actors.runtime.handle import EpisodeStatus
-from coworld_actors.runtime.runtime import RuntimeStatistics
+from coworld_actors.runtime.statistics import RuntimeStatistics
 
 __all__ = [
     "LINE_LIMIT",
@@ -59,11 +59,7 @@ RECORD_LIMIT = 256 * 1024
 """Bytes of an event that is sent; of a longer one only its type and length are."""
 
 
-def _tag(class_name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=_tag):
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag=snake_case):
     """What a client asks for."""
 
 
@@ -82,13 +78,7 @@ class Statistics(Request, frozen=True):
 
 
 class Episodes(Request, frozen=True):
-    """All accepted episodes that have not ended.
-
-    Attributes:
-        prefix: only those whose id begins so.
-    """
-
-    prefix: str = ""
+    """All accepted episodes that have not ended."""
 
 
 class Events(Request, frozen=True):
@@ -119,7 +109,7 @@ class Cancel(Request, frozen=True):
     """Call an episode off.
 
     Attributes:
-        id: its id, or a beginning that no other has.
+        id: its whole id. A beginning might mean another one by the time that it arrives.
         reason: for its record.
     """
 
@@ -141,7 +131,7 @@ class SetParallel(Request, frozen=True):
     parallel: Annotated[int, msgspec.Meta(ge=1)]
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=_tag):
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag=snake_case):
     """What the server says."""
 
 

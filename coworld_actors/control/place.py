@@ -16,9 +16,12 @@ import re
 import secrets
 import socket
 import stat
+import struct
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
+
+import trio
 
 from coworld_protocol.errors import CoworldError, PreconditionMissing
 
@@ -29,6 +32,8 @@ __all__ = [
     "directories",
     "is_dead",
     "listening",
+    "looks_like",
+    "peer",
     "remove_dead",
     "sockets",
 ]
@@ -40,10 +45,12 @@ NAME_LIMIT = 40
 """Characters of the runtime's name that its socket's has at most, fewer in a long path. The socket itself tells the whole name."""
 
 _BACKLOG = 64
+_CREDENTIALS = struct.Struct("3i")
 _SAME_NAME = 64
 _ATTEMPTS = 16
 _FOLDER = "coworld-actors"
 _HIDDEN = re.compile(r"\.(\d+)-[0-9a-f]{8}\.new")
+_NAMED = re.compile(r"(?P<name>.+?)(\.\d+)?-(?P<pid>\d+)\.sock")
 
 
 def directories() -> list[Path]:
@@ -93,6 +100,13 @@ def check_directory(directory: Path) -> None:
         todo = f"chmod go-w {directory}"
     if fault:
         raise PreconditionMissing(f"{directory} cannot be used for control sockets: {fault}", todo=todo)
+
+
+def peer(stream: trio.SocketStream) -> tuple[int, int]:
+    """Process and user at the other end of a connection, as the kernel noted when it was made (unix(7), SO_PEERCRED)."""
+    data = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, _ = _CREDENTIALS.unpack(data)
+    return pid, uid
 
 
 def sockets() -> tuple[list[Path], list[CoworldError]]:
@@ -180,6 +194,20 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")
+
+
+def looks_like(path: Path, which: str) -> bool:
+    """Whether a socket's name is one that a runtime with this process id, or a name that begins so, would give it."""
+    found = _NAMED.fullmatch(path.name)
+    if found is None:
+        return False
+    clean = _clean(which)
+    # A long name was cut.
+    return found["pid"] == which or found["name"].startswith(clean) or clean.startswith(found["name"])
+
+
 def _listen_by_default(server: socket.socket, name: str) -> Path:
     places = directories()
     if not places:
@@ -188,7 +216,7 @@ def _listen_by_default(server: socket.socket, name: str) -> Path:
         )
     directory = places[0]
     room = PATH_LIMIT - len(os.fsencode(directory)) - len(f"/.{_SAME_NAME}-{os.getpid()}{SUFFIX}")
-    clean = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[: max(min(room, NAME_LIMIT), 1)] or "runtime"
+    clean = _clean(name)[: max(min(room, NAME_LIMIT), 1)] or "runtime"
     names = [clean, *(f"{clean}.{number}" for number in range(2, _SAME_NAME))]
     for _ in range(_ATTEMPTS):
         try:

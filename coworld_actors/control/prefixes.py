@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from coworld_protocol.errors import Refused
 
-__all__ = ["CANDIDATES", "Ambiguous", "Unknown", "candidates", "matching", "only"]
+__all__ = ["CANDIDATES", "Ambiguous", "Unknown", "candidates", "matching"]
 
 CANDIDATES = 8
 """Names that an error lists at most."""
@@ -34,32 +34,3 @@ def candidates(names: Sequence[str]) -> str:
     shown = ", ".join(names[:CANDIDATES])
     left_out = len(names) - CANDIDATES
     return f"{shown} and {left_out} more" if left_out > 0 else shown
-
-
-def only(prefix: str, names: Iterable[str], *, noun: str) -> str:
-    """The one name that a prefix means.
-
-    Args:
-        prefix: beginning of a name, or all of it.
-        names: what there is.
-        noun: what the names are names of, for sentences.
-
-    Raises:
-        Unknown: none begins so.
-        Ambiguous: several do.
-    """
-    there = list(names)
-    found = matching(prefix, there)
-    if not found:
-        raise Unknown(
-            f"no {noun} begins with {prefix!r}",
-            evidence=f"there are: {candidates(there)}" if there else f"there is no {noun} at this moment",
-            todo="give the beginning of one that is listed",
-        )
-    if len(found) > 1:
-        raise Ambiguous(
-            f"{len(found)} {noun}s begin with {prefix!r}, and this is done to exactly one",
-            evidence=candidates(found),
-            todo="give more of its beginning",
-        )
-    return found[0]

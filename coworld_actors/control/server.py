@@ -11,7 +11,6 @@ import importlib.metadata
 import logging
 import os
 import socket
-import struct
 from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -39,7 +38,7 @@ from coworld_actors.control.messages import (
     encode_record,
     read_request,
 )
-from coworld_actors.control.place import listening
+from coworld_actors.control.place import listening, peer
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.runtime.runtime import Attachment, Runtime
 from coworld_protocol.errors import Refused
@@ -54,7 +53,6 @@ BATCH = 64 * 1024
 """Bytes from which on records are sent rather than gathered."""
 
 _log = logging.getLogger("coworld_actors.control")
-_CREDENTIALS = struct.Struct("3i")
 
 
 class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,7 +172,7 @@ class _Server:
             self._idle.set()
 
     def _refusal(self, stream: trio.SocketStream) -> Failure | None:
-        uid = _peer_uid(stream)
+        uid = peer(stream)[1]
         if uid != os.geteuid():
             self._counts["strangers"] += 1
             return Failure(
@@ -292,10 +290,3 @@ class _Server:
                 await send(stream, b"".join(gathered), self._limits.stall)
                 gathered, size = [], 0
         await send(stream, b"".join(gathered), self._limits.stall)
-
-
-def _peer_uid(stream: trio.SocketStream) -> int:
-    """Whose process connected, as the kernel noted at that moment (unix(7), SO_PEERCRED)."""
-    data = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    uid: int = _CREDENTIALS.unpack(data)[1]
-    return uid

@@ -128,6 +128,7 @@ class _Conductor:
         self._recorder = recorder
         self._tokens = tuple(contract.new_token() for _ in spec.plan.seats)
         self._referee: ActorRef[RefereeMessage] | None = None
+        self._played = False
 
     async def conduct(self, interrupt: Interrupt, trouble: Interrupt) -> EpisodeRecord:
         spec, workspace = self._spec, self._workspace
@@ -152,6 +153,7 @@ class _Conductor:
         supervisor = await self._house.start_supervisor("play", Play.SUPERVISOR)
         play = Play(supervisor, self._site, referee, self._http, spec, workspace, self._tokens, self._publish)
         await play.run(interrupt, trouble)
+        self._played = True
         self._enter(Phase.CHECKING)
         verdict, seats = await self._check(referee, interrupt)
         self._publish(EpisodeEnded(verdict=verdict, seats=seats))
@@ -202,7 +204,7 @@ class _Conductor:
 
     def send_players_away(self) -> None:
         """Whoever leaves through an exception or a cancellation has no patience with players."""
-        if self._referee is not None:
+        if self._referee is not None and not self._played:
             with contextlib.suppress(ActorError):
                 self._referee.tell_nowait(Aborted(at=trio.current_time(), deadline=False))
 

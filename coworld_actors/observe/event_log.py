@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EventLogger", "log_events"]
 
+_log = logging.getLogger("coworld_actors.event_log")
+
 _WARNINGS = (RestartLimitReached, ChildKilled, LoopBlocked)
 
 
@@ -73,7 +75,13 @@ class _EventLog:
         self._dropped, self._failed = events.dropped, events.failed
 
     def on_record(self, record: Record) -> None:
-        """Write an event's line."""
+        """Write an event's line. A logger of the host's that raises costs that line, and nothing later."""
+        try:
+            self._take(record)
+        except Exception:  # noqa: BLE001 - a host's filters and processors are part of what we call
+            _log.exception("the log line of %s was lost", _name(record.event))
+
+    def _take(self, record: Record) -> None:
         event = record.event
         if isinstance(event, EpisodeClosed):
             level = logging.INFO if event.good else logging.WARNING
@@ -129,7 +137,10 @@ class _EventLog:
 
     def close(self) -> None:
         """The last look."""
-        self._count_losses()
+        try:
+            self._count_losses()
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("the log line of events that were lost was lost, too")
 
 
 def _is_warning(event: Event) -> bool:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from coworld_actors.runtime.runtime import Runtime, RuntimeStatistics
+from coworld_actors.runtime.runtime import Runtime
+from coworld_actors.runtime.statistics import RuntimeStatistics
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -187,7 +187,7 @@ class _Spans:
         span = self._tracer.start_span(
             event.name,
             context=episode.context,
-            attributes={"coworld.role": event.role, "coworld.role.name": event.name},
+            attributes={"coworld.role": str(event.role), "coworld.role.name": event.name},
         )
         if event.slot is not None:
             span.set_attribute("coworld.slot", event.slot)

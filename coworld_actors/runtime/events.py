@@ -101,8 +101,9 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         seconds: how long it took.
         finished: episodes that were played to their end meanwhile.
-        cancelled: ids of those that were called off.
-        killed: what had to be killed because the deadline had passed, as paths of actors.
+        cancelled: ids of those that were called off, by this stop or by somebody else meanwhile.
+        killed: what had to be killed because the deadline had passed: paths of the episodes' actors, or the path of the episode
+            if none of them lived.
     """
 
     seconds: float
@@ -112,6 +113,6 @@ class StopReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuntimeStopped(Event, frozen=True):
-    """No episode is left."""
+    """A stop has done what it can: no episode is left that it could end."""
 
     report: StopReport

@@ -36,7 +36,8 @@ from coworld_actors.runtime.hosted_runtime import (
     remaining,
     takes_options_of,
 )
-from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, RuntimeStatistics, open_runtime
+from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
+from coworld_actors.runtime.statistics import RuntimeStatistics
 from coworld_protocol.errors import Refused
 
 __all__ = ["SyncEpisode", "SyncEvents", "SyncRuntime", "open_runtime_sync"]
@@ -251,6 +252,7 @@ def open_runtime_sync(*args: Any, **options: Any) -> AbstractContextManager[Sync
 class _Block(AbstractContextManager[SyncRuntime]):
     def __init__(self, line: _Line) -> None:
         self._line = line
+        self._runtime: SyncRuntime | None = None
 
     def __enter__(self) -> SyncRuntime:
         _refuse_loops()
@@ -258,12 +260,15 @@ class _Block(AbstractContextManager[SyncRuntime]):
         self._line.thread.start()
         try:
             done(opened, None)
-            return SyncRuntime(self._line, opened.result())
+            runtime = opened.result()
         except BaseException:
             # Restores: nothing is left of what was not opened. What left the block is raised, whatever comes of this.
             with suppress(Exception):
                 self._line.close()
             raise
+        # Kept as long as the block is: whoever needs it no more inside of it has not left it.
+        self._runtime = SyncRuntime(self._line, runtime)
+        return self._runtime
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -11,11 +11,12 @@ import msgspec
 import trio
 
 from coworld_actors.actors import Record
-from coworld_actors.actors.events import Subscription
+from coworld_actors.actors.events import Subscription, snake_case
 from coworld_actors.episode.events import PhaseEntered
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.runtime.events import EpisodeClosed
 
 __all__ = ["HISTORY", "EpisodeHandle", "EpisodeState", "EpisodeStatus"]
 
@@ -169,6 +170,28 @@ class EpisodeHandle:
         self.state = EpisodeState.RUNNING
         self._entered = trio.current_time()
         return self._entered - self._accepted
+
+    def closing(
+        self, record: EpisodeRecord | None, error: Exception | None, waited: float, driver: str
+    ) -> EpisodeClosed:
+        """The event of its end: with a record or an error, after so many seconds in the queue, on a driver of that name."""
+        plan = self.spec.plan
+        verdict = record.verdict if record is not None else None
+        return EpisodeClosed(
+            coworld=plan.manifest.game.name,
+            version=plan.manifest.game.version,
+            variant=plan.variant_id,
+            driver=driver,
+            seats=len(plan.seats),
+            outcome=verdict.reason if verdict else snake_case(type(error).__name__),
+            good=verdict.good if verdict else False,
+            blame=verdict.blame if verdict else "",
+            failed_seats=verdict.failed_seats if verdict else (),
+            waited=waited,
+            seconds=trio.current_time() - self._accepted - waited,
+            message=verdict.message if verdict else str(error),
+            directory=record.directory if record is not None else "",
+        )
 
     def settle(self, record: EpisodeRecord | None, error: BaseException | None = None) -> None:
         """It is over."""

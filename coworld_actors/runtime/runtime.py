@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import random as random_module
-import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -22,9 +21,9 @@ from typing import Protocol, final
 import msgspec
 import trio
 
-from coworld_actors.actors import ActorRef, ActorSystem, ChildInfo, DeadLetterReason, Event, Record, open_system
+from coworld_actors.actors import ActorRef, ActorSystem, ChildInfo, Event, Record, open_system
 from coworld_actors.actors.errors import leaves
-from coworld_actors.actors.events import EventStreamStatistics, Subscription
+from coworld_actors.actors.events import Subscription
 from coworld_actors.episode.conductor import run_episode
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.launches import wanted
@@ -35,21 +34,22 @@ from coworld_actors.runtime.admission import Admission, Gate
 from coworld_actors.runtime.events import (
     AdmissionChanged,
     EpisodeAdmitted,
-    EpisodeClosed,
     EpisodeQueued,
     RuntimeStopped,
     RuntimeStopping,
     StopReport,
 )
 from coworld_actors.runtime.handle import EpisodeHandle, EpisodeState, EpisodeStatus
-from coworld_actors.runtime.watchdog import LoopStatistics, Watchdog
+from coworld_actors.runtime.statistics import RuntimeStatistics
+from coworld_actors.runtime.watchdog import Watchdog
 from coworld_drivers.driver import Driver
 from coworld_protocol.errors import CoworldError, Refused, alone
 
-__all__ = ["Attachment", "OpenDriver", "Runtime", "RuntimeClosed", "RuntimeStatistics", "open_runtime"]
+__all__ = ["Attachment", "OpenDriver", "Runtime", "RuntimeClosed", "open_runtime"]
 
 KILL_SECONDS = 5.0
 """How long what has been killed may take to be gone, before its tasks are cancelled as well."""
+OVERDUE = "the runtime's stop had used up its time"
 
 
 class RuntimeClosed(CoworldError):
@@ -64,40 +64,6 @@ class OpenDriver(Driver, AbstractAsyncContextManager["Driver"], Protocol):
 
 Attachment = Callable[["Runtime"], AbstractAsyncContextManager[object]]
 """Something beside the episodes - a control socket, metrics - that is there from a runtime's opening until after its stop."""
-
-
-class RuntimeStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counters of one moment.
-
-    Attributes:
-        name: the runtime's.
-        seconds: since it was opened.
-        parallel: episodes that may run at once.
-        paused: whether new ones wait in any case.
-        outside: callers that wait for room in the queue.
-        queued: accepted episodes that wait for their turn.
-        running: those that run.
-        accepted: how many were ever accepted.
-        outcomes: how many of them are over, by outcome; see `EpisodeClosed`.
-        actors: actors and supervisors alive.
-        dead_letters: messages that were accepted and not handled, by reason.
-        events: the stream's own counters.
-        loop: how long the event loop makes its callers wait; None without a watchdog.
-    """
-
-    name: str
-    seconds: float
-    parallel: int
-    paused: bool
-    outside: int
-    queued: int
-    running: int
-    accepted: int
-    outcomes: Mapping[str, int]
-    actors: int
-    dead_letters: Mapping[DeadLetterReason, int]
-    events: EventStreamStatistics
-    loop: LoopStatistics | None
 
 
 @final
@@ -118,9 +84,10 @@ class Runtime:
         driver: Driver,
         system: ActorSystem,
         admission: Admission,
+        nursery: trio.Nursery,
         *,
         stop_deadline: float,
-        watchdog: Watchdog | None,
+        watchdog: Watchdog,
     ) -> None:
         self.name = name
         self.system = system
@@ -136,9 +103,10 @@ class Runtime:
         self._accepted = 0
         self._opened = trio.current_time()
         self._stopping = Interrupt()
+        self._stopped = False
+        self._overdue = Interrupt()
         self._episode_over = trio.Event()
-        self._done = trio.Event()
-        self._nursery: trio.Nursery | None = None
+        self._nursery = nursery
         system.events.subscribe(self._on_record)
 
     # Episodes.
@@ -186,7 +154,6 @@ class Runtime:
         self._accepted += 1
         self._live[spec.id] = handle
         self._publish(handle, EpisodeQueued(ahead=len(self._live) - 1))
-        assert self._nursery is not None
         self._nursery.start_soon(self._play, handle, name=f"episode {spec.id}")
         return handle
 
@@ -228,30 +195,37 @@ class Runtime:
         record: EpisodeRecord | None = None
         error: Exception | None = None
         try:
-            with handle.interrupt.scope():
-                await self._gate.sit(handle)
-                waited = handle.admitted()
-            if handle.state is EpisodeState.QUEUED:
-                waited = handle.status().seconds
-                record = unplayed(handle.spec, self._driver.name, handle.interrupt.reason)
-            else:
-                self._publish(handle, EpisodeAdmitted(waited=waited))
-                await self._driver.check(wanted(handle.spec))
-                record = await run_episode(self.system, self._driver, handle.spec, interrupt=handle.interrupt)
+            with self._overdue.scope() as time_left:
+                # Out of reach of the host's cancellation, which is answered in order by `_close`. That is what ends this shield.
+                time_left.shield = True
+                with handle.interrupt.scope() as beforehand:
+                    await self._gate.sit(handle)
+                    waited = handle.admitted()
+                    self._publish(handle, EpisodeAdmitted(waited=waited))
+                    await self._driver.check(wanted(handle.spec))
+                if beforehand.cancelled_caught:
+                    if handle.state is EpisodeState.QUEUED:
+                        waited = handle.status().seconds
+                    record = unplayed(handle.spec, self._driver.name, handle.interrupt.reason)
+                else:
+                    record = await run_episode(self.system, self._driver, handle.spec, interrupt=handle.interrupt)
         except Exception as failure:  # noqa: BLE001 - see above
             error = alone(failure)
         except BaseException as failure:  # noqa: BLE001 - see above
-            error = RuntimeClosed(f"episode {handle.id} was killed: the runtime's stop had used up its time")
+            # KeyboardInterrupt or SystemExit: it is the host's, and leaves the runtime's block.
+            error = RuntimeClosed(f"episode {handle.id} was ended by {type(failure).__name__}")
             for leaf in leaves(failure):
                 if isinstance(leaf, KeyboardInterrupt | SystemExit):
                     self.system.interrupt(leaf)
+        if record is None and self._overdue.raised:
+            error = RuntimeClosed(f"episode {handle.id} was killed: {self._overdue.reason}")
         self._gate.dismiss(handle)
         self._settle(handle, record, error, waited)
 
     def _settle(
         self, handle: EpisodeHandle, record: EpisodeRecord | None, error: Exception | None, waited: float
     ) -> None:
-        closed = _closed(handle, record, error, waited, self._driver.name)
+        closed = handle.closing(record, error, waited, self._driver.name)
         self._outcomes[closed.outcome] += 1
         self._publish(handle, closed)
         del self._live[handle.id], self._claims[handle.id]
@@ -279,7 +253,15 @@ class Runtime:
         self._admission_changed()
 
     def pause(self) -> None:
-        """Begin no further episode until `resume`; those that run go on, and the queue fills."""
+        """Begin no further episode until `resume`; those that run go on, and the queue fills.
+
+        Raises:
+            RuntimeClosed: the runtime is stopping, and paused it could never be done with a drain.
+        """
+        if self._stopping.raised:
+            raise RuntimeClosed(
+                f"runtime {self.name} is stopping and cannot be paused", todo="call episodes off instead"
+            )
         self._gate.pause()
         self._admission_changed()
 
@@ -320,7 +302,7 @@ class Runtime:
             actors=len(self.system.registry),
             dead_letters=dict(self.system.dead_letters.by_reason),
             events=self.system.events.statistics(),
-            loop=self._watchdog.statistics() if self._watchdog is not None else None,
+            loop=self._watchdog.statistics(),
         )
 
     def __repr__(self) -> str:
@@ -338,25 +320,36 @@ class Runtime:
             drain: play what was accepted; a paused runtime is resumed for that.
             deadline: seconds for the draining; what is not over by then is called off.
 
+        Raises:
+            Refused: a `deadline` that is none.
+
         Returns:
             What became of it. Episodes that were called off have the runtime's `stop_deadline` to end in order; then their roles
             and actors are killed, and named here.
         """
-        began, over = trio.current_time(), self._outcomes.total()
+        if not deadline >= 0:
+            raise Refused(f"deadline={deadline!r} is no time for a drain", todo="give seconds, 0 or more")
+        began = trio.current_time()
+        accepted = tuple(self._live.values())
         self._stopping.throw("the runtime is stopping")
-        self.system.events.publish(RuntimeStopping(drain=drain, accepted=len(self._live)))
+        self.system.events.publish(RuntimeStopping(drain=drain, accepted=len(accepted)))
         if drain:
             self.resume()
             with trio.move_on_after(deadline):
                 await self._until_idle()
-        cancelled = tuple(handle.id for handle in self._live.values())
         for handle in self._live.values():
             handle.interrupt.throw("the runtime was stopped")
         with trio.move_on_after(self._stop_deadline):
             await self._until_idle()
         killed = await self._kill()
-        finished = self._outcomes.total() - over - len(cancelled)
-        report = StopReport(seconds=trio.current_time() - began, finished=finished, cancelled=cancelled, killed=killed)
+        cancelled = tuple(handle.id for handle in accepted if handle.interrupt.raised)
+        report = StopReport(
+            seconds=trio.current_time() - began,
+            finished=len(accepted) - len(cancelled),
+            cancelled=cancelled,
+            killed=killed,
+        )
+        self._stopped = True
         self.system.events.publish(RuntimeStopped(report=report))
         return report
 
@@ -365,19 +358,24 @@ class Runtime:
             await self._episode_over.wait()
 
     async def _kill(self) -> tuple[str, ...]:
-        """Kill what still lives; returns whose ends that were."""
+        """Kill the episodes that still live; returns whose ends that were."""
         if not self._live:
             return ()
         registry = self.system.registry
-        killed = tuple(path for path in registry if isinstance(registry[path], ActorRef))
+        living = [path for path in registry if isinstance(registry[path], ActorRef)]
+        killed: list[str] = []
+        for id in self._live:  # noqa: A001 - the word of the spec
+            house = f"episode-{id}"
+            killed += [path for path in living if path.startswith(f"{house}/")] or [house]
         self._driver.kill_all()
         with trio.move_on_after(KILL_SECONDS):
             await self._until_idle()
-        if self._live and self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason="the runtime's stop had used up its time")
+        if self._live:
+            self._overdue.throw(OVERDUE)
             with trio.move_on_after(KILL_SECONDS):
                 await self.system.root.kill()
-        return killed
+                await self._until_idle()
+        return tuple(killed)
 
     def _publish(self, handle: EpisodeHandle, event: Event) -> None:
         self.system.events.publish(event, scope=handle.id)
@@ -387,47 +385,17 @@ class Runtime:
         if handle is not None:
             handle.take(record)
 
-    async def _hold(self, task_status: trio.TaskStatus[None]) -> None:
-        """Keep the episodes' nursery open, out of reach of the host's cancellation: `close` ends it, within its deadlines."""
-        with trio.CancelScope(shield=True):
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                await self._done.wait()
-
     async def _close(self) -> None:
-        # Restores: no episode outlives the block. The bound is that of `stop`, with room for its own kills.
-        with trio.move_on_after(self._stop_deadline + 3 * KILL_SECONDS, shield=True):
-            if self._live or not self._stopping.raised:
-                await self.stop()
-        self._done.set()
-        if self._live and self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason="the runtime is closed")
-
-
-def _closed(
-    handle: EpisodeHandle, record: EpisodeRecord | None, error: Exception | None, waited: float, driver: str
-) -> EpisodeClosed:
-    plan = handle.spec.plan
-    verdict = record.verdict if record is not None else None
-    return EpisodeClosed(
-        coworld=plan.manifest.game.name,
-        version=plan.manifest.game.version,
-        variant=plan.variant_id,
-        driver=driver,
-        seats=len(plan.seats),
-        outcome=verdict.reason if verdict else _snake(type(error).__name__),
-        good=verdict.good if verdict else False,
-        blame=verdict.blame if verdict else "",
-        failed_seats=verdict.failed_seats if verdict else (),
-        waited=waited,
-        seconds=handle.status().seconds - waited,
-        message=verdict.message if verdict else str(error),
-        directory=record.directory if record is not None else "",
-    )
-
-
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+        try:
+            # Restores: no episode outlives the block. The bound is that of `stop`, with room for its own kills.
+            with trio.move_on_after(self._stop_deadline + 3 * KILL_SECONDS, shield=True):
+                if not self._stopped:
+                    await self.stop()
+        finally:
+            # A second KeyboardInterrupt passes every shield.
+            if self._live:
+                self._driver.kill_all()
+                self._overdue.throw(OVERDUE)
 
 
 @asynccontextmanager
@@ -451,23 +419,39 @@ async def open_runtime(
         blocked_after: seconds for which something has to block the event loop to be reported as `LoopBlocked`.
         attach: what else is there as long as the runtime is: control socket, metrics, traces.
         random: source of jitter; a seeded one makes runs repeatable.
+
+    Raises:
+        Refused: a number of seconds that is none.
     """
+    if not 0 <= stop_deadline < math.inf:
+        raise Refused(f"stop_deadline={stop_deadline!r} is no time for a stop", todo="give seconds, 0 or more")
     async with driver, open_system(name, random=random, shutdown_deadline=KILL_SECONDS) as system:
         watchdog = Watchdog(system.events, blocked_after=blocked_after)
-        runtime = Runtime(
-            name, driver, system, admission or Admission(), stop_deadline=stop_deadline, watchdog=watchdog
-        )
         left_by: BaseException | None = None
-        async with trio.open_nursery() as nursery, AsyncExitStack() as attached:
-            await nursery.start(runtime._hold)  # noqa: SLF001
+        async with trio.open_nursery() as nursery:
+            runtime = Runtime(
+                name, driver, system, admission or Admission(), nursery, stop_deadline=stop_deadline, watchdog=watchdog
+            )
+            # Whatever is raised here is kept and raised below, bare: out of the nursery it would come in a group.
             try:
-                await attached.enter_async_context(watchdog)
-                for attachment in attach:
-                    runtime.attached.append(await attached.enter_async_context(attachment(runtime)))
-                yield runtime
+                async with AsyncExitStack() as attached:
+                    try:
+                        await attached.enter_async_context(watchdog)
+                        for attachment in attach:
+                            runtime.attached.append(await attached.enter_async_context(attachment(runtime)))
+                        yield runtime
+                    except trio.Cancelled:
+                        # Goes out through the attachments: the scope that catches it may be one of theirs.
+                        raise
+                    except BaseException as error:  # noqa: BLE001
+                        left_by = error
+                    finally:
+                        # Restores: everything is stopped in order before the attachments are left.
+                        await runtime._close()  # noqa: SLF001
             except BaseException as error:  # noqa: BLE001
-                # Restores: everything is stopped in order before anything leaves the block; raised below, bare, not in a group.
-                left_by = error
-            await runtime._close()  # noqa: SLF001
+                if left_by is None:
+                    left_by = error
+                else:
+                    left_by.add_note(f"besides, leaving the runtime raised {error!r}")
         if left_by is not None:
             raise left_by

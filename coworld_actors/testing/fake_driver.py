@@ -223,7 +223,7 @@ class FakeHandle:
         status = ExitStatus(kind=ExitKind.EXITED, code=1)
         try:
             with self._scope:
-                status = ExitStatus(kind=ExitKind.EXITED, code=await role(self) & 0xFF)
+                status = ExitStatus(kind=ExitKind.EXITED, code=self._exit_code(await role(self)))
             if self._scope.cancelled_caught and self._by is not None:
                 status = ExitStatus(kind=ExitKind.SIGNALLED, signal=int(self._by))
         except Exception as error:  # noqa: BLE001 - whatever a role raises is its own end
@@ -235,6 +235,11 @@ class FakeHandle:
         finally:
             # Restores: whoever waits for its end is told, also when an interrupt of the whole program goes through here.
             self._finish(msgspec.structs.replace(status, stopped=self._asked))
+
+    def _exit_code(self, returned: object) -> int:
+        if not isinstance(returned, int):
+            raise TypeError(f"the script of {self.name} returned {returned!r}; return its exit code, 0 if all is well")
+        return returned & 0xFF
 
     def _finish(self, status: ExitStatus) -> None:
         for log in self._logs:
@@ -343,6 +348,9 @@ class FakeDriver:
         sees_connections: whether its sites can be asked who is connected; a script says so by `run.connected = True`.
         missing: what `check` raises, as a driver does that lacks something.
 
+    Raises:
+        TypeError: what a role does is nothing that could be run.
+
     Attributes:
         handles: every role that was started, in order.
         steps: every start, refusal, stop, kill and end, in order.
@@ -362,6 +370,11 @@ class FakeDriver:
         self.steps: list[Step] = []
         self.checked: list[Wanted] = []
         self.sees_connections = sees_connections
+        for name, script in roles.items():
+            if not callable(script) and not isinstance(script, Refusal | InTurn):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"the fake driver's role {name!r} is {script!r}; use exits(), hangs() or an async function"
+                )
         self._roles = dict(roles)
         self._missing = missing
         self._open: set[FakeSite] = set()
@@ -414,9 +427,12 @@ class FakeDriver:
         """The script of a launch; one that has none is refused with the names there are."""
         found = self._roles.get(name, self._roles.get(role))
         if found is None:
-            known = ", ".join(self._roles) or "none"
+            known = ", ".join(self._roles) or "nobody"
             return Refusal(
-                StartFailed(f"the fake driver has no script for {name}", todo=f"add it to its roles: {known}")
+                StartFailed(
+                    f"the fake driver has no script for {name}",
+                    todo=f"give FakeDriver one for {name!r} or for all of {role!r}; it has scripts for {known}",
+                )
             )
         return found
 

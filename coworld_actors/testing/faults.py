@@ -18,6 +18,7 @@ import msgspec
 import trio
 
 from coworld_actors.actors import Actor, ChildSpec, StopReason, SupervisorSpec
+from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 
 __all__ = ["Fault", "FaultKind", "FaultPlan", "FaultPoint", "InjectedFault"]
 
@@ -70,6 +71,9 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         incarnation: in which life, from 0; None in each of them.
         message: at which message of that life, from 1; for `FaultPoint.MESSAGE` only.
         seconds: how long a `DELAY` is.
+
+    Raises:
+        SpecRefused: a value that would never be due, and make a test that cannot fail.
     """
 
     path: str
@@ -78,6 +82,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: int | None = 0
     message: int = 1
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        refuse_other_kind("a fault", "path", self.path, str)
+        refuse_other_kind("a fault", "kind", self.kind, FaultKind)
+        refuse_other_kind("a fault", "point", self.point, FaultPoint)
+        refuse_other_number("a fault", "message", self.message, least=1)
+        refuse_other_number("a fault", "seconds", self.seconds)
+        if self.incarnation is not None:
+            refuse_other_number("a fault", "incarnation", self.incarnation)
 
     def __str__(self) -> str:
         life = "any life" if self.incarnation is None else f"life {self.incarnation}"
@@ -154,7 +167,8 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True):
         """The plan that `to_json` has written.
 
         Raises:
-            msgspec.ValidationError: it is none.
+            msgspec.DecodeError: it is none.
+            SpecRefused: it has a fault that would never be due.
         """
         return msgspec.json.decode(text, type=cls)
 

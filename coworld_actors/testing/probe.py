@@ -47,17 +47,24 @@ class Probe(Actor[Any]):
         self._unread: list[Any] = []
         self._open: list[tuple[Any, Deferred[Any]]] = []
         self._changed: trio.Event | None = None
+        self._begun = False
 
     async def start(
         self, where: ActorSystem | SupervisorRef, name: str = "probe", *, mailbox: MailboxPolicy | None = None
     ) -> Self:
-        """Start it; returns itself. One probe is one actor: it cannot be started twice.
+        """Start it; returns itself.
 
         Args:
             where: a system, or the supervisor that it will be a child of.
             name: unique among living siblings.
             mailbox: how much its mailbox holds.
+
+        Raises:
+            RuntimeError: it has been started before; one probe is one actor.
         """
+        if self._begun:
+            raise RuntimeError(f"{self!r} has been started already; make another Probe()")
+        self._begun = True
         policy = mailbox or MailboxPolicy()
         await where.start_actor(
             ChildSpec(name=name, start=lambda: self, restart=Restart.TEMPORARY, mailbox=policy),
@@ -66,7 +73,13 @@ class Probe(Actor[Any]):
 
     @property
     def ref(self) -> ActorRef[Any]:
-        """What to hand to the code under test."""
+        """What to hand to the code under test.
+
+        Raises:
+            RuntimeError: there is none before its start.
+        """
+        if not self._begun:
+            raise RuntimeError("a Probe has a ref once it runs; first: probe = await Probe().start(system)")
         return self.context.ref
 
     async def handle(self, message: Any) -> Any:

@@ -232,7 +232,6 @@ def make_app(options: argparse.Namespace, stopping: asyncio.Event) -> fastapi.Fa
     @asynccontextmanager
     async def lifespan(app: fastapi.FastAPI) -> AsyncGenerator[None]:
         async with (
-            asyncio.TaskGroup() as tasks,
             open_runtime_asyncio(
                 ProcessDriver(images, log=log.warning),
                 name="fastapi-service",
@@ -240,13 +239,15 @@ def make_app(options: argparse.Namespace, stopping: asyncio.Event) -> fastapi.Fa
                 stop_deadline=options.stop_deadline,
                 attach=[log_events(log), metrics(REGISTRY)],
             ) as runtime,
+            asyncio.TaskGroup() as tasks,
         ):
             app.state.service = Service(runtime, coworlds, options.runs, options.keep)
-            tasks.create_task(app.state.service.forget())
+            forgetter = tasks.create_task(app.state.service.forget())
             stopper = tasks.create_task(stop_when(stopping, runtime))
             yield
             stopping.set()
             await stopper
+            forgetter.cancel()
 
     app = fastapi.FastAPI(title="Episodes", lifespan=lifespan, max_body_size=BODY_LIMIT)
     app.include_router(routes)
@@ -273,8 +274,9 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Without super(): it would raise the signal again in the end, and an orderly stop ends with code 0. From here a second
         # signal has its default effect: the process ends at once, and the runtime's janitor sweeps.
-        del frame
-        signal.signal(sig, signal.SIG_DFL)
+        del sig, frame
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
         self.should_exit = True
         self._loop.call_soon_threadsafe(self._stopping.set)
 

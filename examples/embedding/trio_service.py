@@ -46,7 +46,7 @@ from coworld_actors.runtime.events import EpisodeClosed
 from coworld_actors.runtime.handle import EpisodeState
 from coworld_drivers.images import ImageMap, load_images
 from coworld_drivers.process import ProcessDriver
-from coworld_protocol.errors import CoworldError, Refused
+from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 
 log = logging.getLogger("trio_service")
 REGISTRY = CollectorRegistry()
@@ -271,7 +271,12 @@ async def main(options: argparse.Namespace) -> None:
     manifests = [load_manifest(source) for source in options.coworld]
     coworlds = {loaded.manifest.game.name: loaded for loaded in manifests}
     images = ImageMap.merged(load_images(loaded.directory, {}) for loaded in manifests)
-    listeners = await trio.open_tcp_listeners(options.port, host=options.host)
+    try:
+        listeners = await trio.open_tcp_listeners(options.port, host=options.host)
+    except OSError as error:
+        raise PreconditionMissing(
+            f"cannot listen on {options.host}:{options.port}", evidence=str(error), todo="give another --host or --port"
+        ) from error
     async with open_runtime(
         ProcessDriver(images, log=log.warning),
         name="trio-service",
@@ -287,7 +292,9 @@ async def main(options: argparse.Namespace) -> None:
                 with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
                     log.info("listening on http://%s:%d", *listeners[0].socket.getsockname()[:2])
                     received = await anext(aiter(signals))
-                # From here a second signal has its default effect: the process ends at once, and its janitor sweeps.
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    # From here a second one has its default effect: the process ends at once, and its janitor sweeps.
+                    signal.signal(number, signal.SIG_DFL)
                 log.info("%s: no more requests, and what is played is called off", signal.Signals(received).name)
                 accepting.cancel_scope.cancel()
             report = await runtime.stop()

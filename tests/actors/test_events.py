@@ -179,3 +179,20 @@ async def test_what_closed_readers_lost_stays_counted() -> None:
     reader.close()
     reader.close()
     assert (stream.statistics().dropped, stream.statistics().subscribers) == (3, 0)
+
+
+async def test_an_interrupt_in_a_callback_does_not_stop_the_stream() -> None:
+    """It reaches whoever published, and later records are delivered as before."""
+    stream = EventStream()
+    seen: list[int] = []
+
+    def interrupted(record: Record) -> None:
+        seen.append(record.seq)
+        if record.seq == 1:
+            raise KeyboardInterrupt
+
+    stream.subscribe(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stream.publish(SystemStarted(name="s"))
+    stream.publish(SystemStarted(name="s"))
+    assert seen == [1, 2]

@@ -23,7 +23,6 @@ from coworld_actors.actors import (
     Request,
     Restart,
     RestartPolicy,
-    SpecRefused,
     SupervisorSpec,
     UnknownMessage,
     open_system,
@@ -72,12 +71,6 @@ def assert_balanced(ref: ActorRef) -> None:
 async def start(system, handled, **policy):
     spec = ChildSpec(name="reader", start=lambda: Reader(handled), mailbox=MailboxPolicy(**policy))
     return await system.start_actor(spec)
-
-
-def test_a_capacity_is_at_least_one():
-    """Zero would take nothing."""
-    with pytest.raises(SpecRefused, match="capacity is at least 1"):
-        MailboxPolicy(capacity=0)
 
 
 sends = st.lists(

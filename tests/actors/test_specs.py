@@ -11,7 +11,6 @@ from coworld_actors.actors import (
     Actor,
     AutoShutdown,
     ChildSpec,
-    MailboxPolicy,
     Restart,
     SpecRefused,
     SupervisorSpec,
@@ -105,22 +104,6 @@ def test_a_supervisor_of_wrong_types_is_refused_where_it_is_written(fields, word
     """With the value, its type, and what to write instead."""
     with pytest.raises(SpecRefused, match=re.escape(words)):
         SupervisorSpec(**fields)
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"overflow": "refuse"}, "a mailbox has overflow='refuse', which is a str; use Overflow.REFUSE"),
-        ({"overflow": "wait"}, "use Overflow.BACKPRESSURE or Overflow.REFUSE or"),
-        ({"capacity": 1.5}, "capacity=1.5, which is a float; use a value of type int"),
-        ({"capacity": True}, "capacity=True"),
-        ({"capacity": float("nan")}, "capacity=nan"),
-    ],
-)
-def test_a_mailbox_of_wrong_types_is_refused_where_it_is_written(fields, words):
-    """A plain text would have matched no branch of a full mailbox, and its sender would have waited for ever."""
-    with pytest.raises(SpecRefused, match=re.escape(words)):
-        MailboxPolicy(**fields)
 
 
 async def test_something_else_than_a_spec_is_no_child():

@@ -116,7 +116,7 @@ def test_what_was_lately_is_objects_a_line_with_json(home: Path, tmp_path: Path)
     with hosting(tmp_path, "farm") as host:
         done = ctl("events", "--json")
         *records, end, outcome = [json.loads(line) for line in done.stdout.splitlines()]
-        assert outcome == {"exit_code": 0, "episodes": [], "error": None}
+        assert outcome == {"exit_code": 0, "error": None}
         assert {each["type"] for each in records} == {"record"}
         assert {(each["runtime"], each["pid"]) for each in [*records, end]} == {("farm", host.pid)}
         (rude,) = [each["record"] for each in records if each["record"]["event"]["type"] == "rude"]
@@ -270,16 +270,19 @@ def test_a_follower_of_a_runtime_that_stops_ends_with_0(home: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("json_too", [False, True])
-def test_ctrl_c_ends_a_follower_as_a_signal_does(home: Path, tmp_path: Path, json_too: bool) -> None:
-    """Quietly, with 130."""
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_follower_quietly(
+    home: Path, tmp_path: Path, number: signal.Signals, code: int, json_too: bool
+) -> None:
+    """With the code that a shell has for it, and with --json the outcome's line."""
     with hosting(tmp_path, "farm"), follow(*["--json"] * json_too) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
-        assert (process.returncode, stderr) == (130, "")
+        assert (process.returncode, stderr) == (code, "")
         if json_too:
-            assert json.loads(stdout.splitlines()[-1])["exit_code"] == 130
+            assert json.loads(stdout.splitlines()[-1]) == {"exit_code": code, "error": None}
 
 
 def test_a_reader_who_leaves_ends_a_follower_quietly(home: Path, tmp_path: Path) -> None:
@@ -316,6 +319,14 @@ def test_a_runtime_whose_loop_is_blocked_is_named_beside_those_that_answer(
             with pytest.raises(SystemExit) as ended:
                 main(["ctl", "pause", "--runtime", "good"])
             assert ended.value.code == 0
+            with pytest.raises(SystemExit) as ended:
+                main(["ctl", "list", "--runtime", "go"])
+            assert (ended.value.code, capsys.readouterr().err) == (0, "")
+            for which in ("st", stuck.pid):
+                with pytest.raises(SystemExit) as ended:
+                    main(["ctl", "list", "--runtime", str(which)])
+                assert ended.value.code == 3
+                assert "does not answer" in capsys.readouterr().err
         finally:
             stuck.process.kill()
 

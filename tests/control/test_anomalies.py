@@ -15,7 +15,7 @@ from coworld_actors.actors.events import EventStreamStatistics
 from coworld_actors.control.anomalies import NEARLY_FULL, Trouble, find, still_there, worth_a_look
 from coworld_actors.control.tree import ActorStatus
 from coworld_actors.runtime.handle import EpisodeState, EpisodeStatus
-from coworld_actors.runtime.runtime import RuntimeStatistics
+from coworld_actors.runtime.statistics import RuntimeStatistics
 from coworld_actors.runtime.watchdog import LoopStatistics
 
 SECONDS = st.floats(0, 1e6)

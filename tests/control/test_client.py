@@ -162,7 +162,7 @@ async def test_the_end_of_a_runtime_is_the_end_of_its_events(home: Path) -> None
 async def test_a_refusal_of_the_runtime_is_raised_as_what_it_is(home: Path) -> None:
     """With its words."""
     async with controlled(name="farm", limits=ControlLimits(connections=1)), open_runtimes() as ((connection,), _):
-        with pytest.raises(Refused, match="no episode begins with 'x'"):
+        with pytest.raises(Refused, match="has the id 'x'"):
             await connection.ask(Cancel(id="x"), Done)
         with pytest.raises(PreconditionMissing, match="1 control connections already"):
             async with open_runtimes():

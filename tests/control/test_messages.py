@@ -47,7 +47,7 @@ class Unspeakable:
 REQUESTS = st.one_of(
     st.builds(Tree, prefix=st.text()),
     st.builds(Statistics),
-    st.builds(Episodes, prefix=st.text()),
+    st.builds(Episodes),
     st.builds(Events, follow=st.booleans(), after=st.integers(0, 2**53), episode=st.text()),
     st.builds(Anomalies, over=st.floats(0, 1e9)),
     st.builds(Cancel, id=st.text(min_size=1), reason=st.text(min_size=1, max_size=1000)),

@@ -19,6 +19,7 @@ from coworld_actors.control.place import (
     directories,
     is_dead,
     listening,
+    looks_like,
     remove_dead,
     sockets,
 )
@@ -229,3 +230,13 @@ def test_a_place_that_is_taken_away_is_no_error_at_the_end(home: Path) -> None:
         path.unlink()
         path.parent.rmdir()
     assert os.listdir(home) == []
+
+
+@pytest.mark.parametrize("name", ["farm", "farm 2/3", ".hidden", "größe", "farm.2", "7", "x" * 200])
+def test_a_socket_is_recognised_by_whatever_means_its_runtime(home: Path, name: str) -> None:
+    """Its process id, its name, and each beginning of that; a name that was made fit for a file or cut is no obstacle."""
+    with listening(None, name) as (_, path), listening(None, name) as (_, second):
+        for each in (path, second):
+            assert looks_like(each, str(os.getpid()))
+            assert all(looks_like(each, name[:end]) for end in range(1, len(name) + 1))
+            assert not looks_like(each, "other")

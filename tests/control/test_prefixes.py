@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coworld_actors.control.prefixes import CANDIDATES, Ambiguous, Unknown, candidates, matching, only
+from coworld_actors.control.prefixes import CANDIDATES, candidates, matching
 
 NAMES = st.lists(st.text("ab-", max_size=4))
 PREFIX = st.text("ab-", max_size=4)
@@ -20,21 +19,6 @@ def test_a_match_is_the_name_itself_or_all_that_begin_so(prefix: str, names: lis
         assert found == [prefix] * names.count(prefix)
     else:
         assert found == [name for name in names if name[: len(prefix)] == prefix]
-
-
-@given(PREFIX, NAMES)
-def test_only_one_is_the_one_match_or_an_error_that_names_the_choice(prefix: str, names: list[str]) -> None:
-    """Never a guess."""
-    found = matching(prefix, names)
-    if len(found) == 1:
-        assert only(prefix, names, noun="name") == found[0]
-    else:
-        with pytest.raises(Ambiguous if found else Unknown) as caught:
-            only(prefix, names, noun="name")
-        assert caught.value.exit_code == 2
-        assert caught.value.todo
-        for name in (found or names)[:CANDIDATES]:
-            assert name in caught.value.evidence
 
 
 @given(st.lists(st.text("xyz", min_size=1, max_size=3), max_size=3 * CANDIDATES))

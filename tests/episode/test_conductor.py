@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from coworld_actors.actors import Record
+from coworld_actors.actors.events import DeadLetter
 from coworld_actors.episode.events import PhaseEntered, SeatJoined
 from coworld_actors.episode.game import Game
 from coworld_actors.episode.interrupt import Interrupt
@@ -366,3 +367,10 @@ async def test_a_full_disk_ends_the_play_at_once(play, tmp_path: Path) -> None:
     with small_disk(tmp_path / "run"), trio.fail_after(40):
         with pytest.raises(PreconditionMissing, match=r"episode\.json"):
             await play("floods", config={"ticks": 100000}, limits=Limits(timeout=600))
+
+
+async def test_a_good_episode_has_no_dead_letters(play) -> None:
+    """Dead letters are a sign of trouble; they would be none if every episode left some."""
+    events: list[Record] = []
+    assert (await play(events=events)).verdict.good
+    assert [record for record in events if isinstance(record.event, DeadLetter)] == []

@@ -144,6 +144,29 @@ async def test_a_hosts_structlog_logger_gets_values(driver: ProcessDriver, spec_
     assert line["seconds"] >= 0
 
 
+async def test_a_hosts_logger_that_raises_costs_a_line_and_nothing_else(
+    driver: ProcessDriver, spec_of, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the lines after it nor the runtime's end."""
+    lost: list[str] = []
+
+    def broken(record: object) -> None:
+        raise ValueError(f"no use for {record}")
+
+    def fragile(_logger: object, _method: str, fields: Any) -> Any:
+        lost.append(fields["event"])
+        raise ValueError("a processor of the host's")
+
+    log = structlog.wrap_logger(None, processors=[fragile])
+    with trio.fail_after(120):
+        async with open_runtime(driver, attach=[log_events(log)]) as runtime:
+            await runtime.run_episode(spec_of(id="good"))
+            runtime.system.events.subscribe(broken)
+    assert lost[-1] == "events_lost"
+    assert "episode" in lost
+    assert "the log line of episode_closed was lost" in caplog.text
+
+
 async def test_no_token_and_no_secret_is_shown_anywhere(
     driver: ProcessDriver, spec_of, tell, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -172,9 +172,8 @@ def test_whoever_stops_reading_is_unsubscribed(driver: ProcessDriver) -> None:
         assert subscribers() == before
         reading = runtime.events()
         runtime.pause()
-        for _ in reading:
-            break
-        del reading, _
+        next(reading)
+        del reading
         gc.collect()
         assert subscribers() == before
 
@@ -302,10 +301,16 @@ def end_of(process: subprocess.Popen[str], said: str = "") -> tuple[int, list[st
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    process.stdin.write(said)
-    process.stdin.close()
-    lines = process.stdout.read().splitlines()
-    return process.wait(LONG), lines, process.stderr.read()
+    # Not `communicate`: it would not see what `readline` has taken into its buffer already.
+    limit = threading.Timer(LONG, process.kill)
+    limit.start()
+    try:
+        process.stdin.write(said)
+        process.stdin.close()
+        lines = process.stdout.read().splitlines()
+        return process.wait(LONG), lines, process.stderr.read()
+    finally:
+        limit.cancel()
 
 
 def roles(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -371,6 +376,15 @@ def test_a_forked_child_is_refused_and_changes_nothing(host: Host) -> None:
         "left in order",
         "end of the program",
     ]
+
+
+def test_a_block_holds_its_runtime(driver: ProcessDriver, spec_of: SpecOf) -> None:
+    """Whoever forgets the runtime inside of its block, and keeps an episode, has not left the block."""
+    with open_runtime_sync(driver) as runtime:
+        episode = runtime.start_episode(spec_of("endless"), timeout=LONG)
+        del runtime
+        gc.collect()
+        assert not episode.status(timeout=LONG).cancelled
 
 
 def test_it_can_be_opened_a_hundred_times(driver: ProcessDriver) -> None:

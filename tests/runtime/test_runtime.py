@@ -287,6 +287,8 @@ async def test_draining_plays_what_was_accepted(driver: ProcessDriver, spec_of: 
                 report = await runtime.stop(drain=True)
             await late()
             assert len(refusals) == 2
+            with pytest.raises(RuntimeClosed, match="cannot be paused"):
+                runtime.pause()
             assert (report.finished, report.cancelled, report.killed) == (2, (), ())
             assert [(await handle.wait()).verdict.good for handle in handles] == [True, True]
 
@@ -313,6 +315,108 @@ async def test_a_stop_that_takes_too_long_kills_and_names(driver: ProcessDriver,
             assert "episode-e/play/game" in report.killed
             assert report.seconds < 5
             assert handle.state is EpisodeState.OVER
+
+
+async def test_a_report_names_what_was_called_off_by_others_and_no_strangers(
+    driver: ProcessDriver, spec_of: SpecOf
+) -> None:
+    """A drain that a second stop cuts short has played nothing; an actor of the host's own is not said to have been killed."""
+
+    class Hosts(Actor[int]):
+        async def handle(self, message: int) -> None:
+            pass
+
+    reports = {}
+    with trio.fail_after(LONG):
+        async with open_runtime(driver, stop_deadline=0.3) as runtime:
+            mine = await runtime.system.start_actor(ChildSpec(name="mine", start=Hosts))
+            await runtime.start_episode(spec_of("ignores_sigterm", id="e", config={"ticks": 100000}))
+            await until(runtime, "e", Phase.PLAYING)
+
+            async def drain() -> None:
+                reports["drain"] = await runtime.stop(drain=True)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(drain)
+                await wait_all_tasks_blocked()
+                reports["stop"] = await runtime.stop()
+            await mine.tell(1)
+    assert [(report.finished, report.cancelled) for report in reports.values()] == [(0, ("e",))] * 2
+    killed = [path for report in reports.values() for path in report.killed]
+    assert "episode-e/play/game" in killed
+    assert all(path.startswith("episode-e") for path in killed)
+
+
+async def test_an_episode_can_be_called_off_while_its_driver_looks_what_is_there(
+    driver: ProcessDriver, spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that takes long, of images for example, does not hold up whoever has no more interest."""
+
+    async def check(wanted: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(driver, "check", check)
+    with trio.fail_after(LONG):
+        async with open_runtime(driver) as runtime:
+            handle = await runtime.start_episode(spec_of(id="e"))
+            await wait_all_tasks_blocked()
+            assert handle.state is EpisodeState.RUNNING
+            handle.cancel("no more interest")
+            verdict = (await handle.wait()).verdict
+            assert (verdict.reason, verdict.evidence) == (EndReason.CANCELLED, "no more interest")
+
+
+async def test_an_episode_that_hangs_outside_of_its_actors_is_killed_and_named(
+    driver: ProcessDriver, spec_of: SpecOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that answers nothing, not even a cancellation, holds a stop no longer than its deadlines."""
+    answer = trio.Event()
+
+    async def check(wanted: object) -> None:
+        with trio.CancelScope(shield=True):
+            await answer.wait()
+
+    monkeypatch.setattr(driver, "check", check)
+    monkeypatch.setattr("coworld_actors.runtime.runtime.KILL_SECONDS", 0.1)
+    with trio.fail_after(LONG):
+        async with open_runtime(driver, stop_deadline=0.1) as runtime:
+            handle = await runtime.start_episode(spec_of(id="e"))
+            await wait_all_tasks_blocked()
+            report = await runtime.stop()
+            assert (report.finished, report.cancelled, report.killed) == (0, ("e",), ("episode-e",))
+            answer.set()
+            with pytest.raises(RuntimeClosed, match="episode e was killed"):
+                await handle.wait()
+
+
+async def test_times_that_are_none_are_refused(driver: ProcessDriver) -> None:
+    """Before anything is begun, not when it is too late."""
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(Refused, match="stop_deadline="):
+            async with open_runtime(driver, stop_deadline=wrong):
+                raise AssertionError("never opened")
+    async with open_runtime(driver) as runtime:
+        for wrong in (-1.0, float("nan")):
+            with pytest.raises(Refused, match="deadline="):
+                await runtime.stop(deadline=wrong)
+        runtime.pause()  # It is open still.
+
+
+async def test_an_attachment_that_cannot_be_left_hides_nothing(driver: ProcessDriver) -> None:
+    """Its error leaves the block bare; where the block has one of its own, that one leaves, with a note of the other."""
+
+    @asynccontextmanager
+    async def sticky(runtime: Runtime):
+        yield
+        raise OSError("the port is stuck")
+
+    with pytest.raises(OSError, match="the port is stuck"):
+        async with open_runtime(driver, attach=[sticky]):
+            pass
+    with pytest.raises(LookupError) as caught:
+        async with open_runtime(driver, attach=[sticky]):
+            raise LookupError("the host has a problem")
+    assert "the port is stuck" in caught.value.__notes__[0]
 
 
 async def test_a_defect_of_ours_is_one_episodes_end(

@@ -362,3 +362,22 @@ async def test_connections_are_what_scripts_say(launch):
         assert (await site.connected(game.address)).names == frozenset()
     async with FakeDriver({}).open_site("e-2") as site:
         assert not site.sees_connections
+
+
+@pytest.mark.parametrize("role", [3, "exits", None])
+def test_what_cannot_be_run_is_no_role(role):
+    """The test's author is told where it is written, and not by a role that ends with a traceback."""
+    with pytest.raises(TypeError, match=r"the fake driver's role 'game' is .*; use exits"):
+        FakeDriver({"game": role})
+
+
+async def test_a_script_without_an_exit_code_says_so_in_its_log(launch):
+    """As a role that fails, with a sentence for its author."""
+
+    async def script(run) -> None:
+        run.print("done")
+
+    async with FakeDriver({"game": script}).open_site("e-1") as site:
+        game = await site.start(launch(stderr=None))
+        assert (await game.wait()).code == 1
+        assert "the script of game returned None; return its exit code" in game.tail()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 import pytest
 import trio
@@ -13,6 +15,7 @@ from coworld_actors.actors import (
     ChildSpec,
     DownReason,
     Restart,
+    SpecRefused,
     StartFailed,
     SupervisorSpec,
     events,
@@ -205,3 +208,19 @@ async def test_a_plan_reaches_all_below_a_supervisor(autojump_clock):
         plain = await system.start_supervisor("house", outer)
         await plain.stop()
         assert len(log.of(events.ActorCrashed)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "crash"}, "kind='crash', which is a str; use FaultKind.CRASH"),
+        ({"point": "message"}, "use FaultPoint.MESSAGE"),
+        ({"message": 0}, "message=0; use a finite number of at least 1"),
+        ({"seconds": -1}, "seconds=-1"),
+        ({"incarnation": -1}, "incarnation=-1"),
+    ],
+)
+def test_a_fault_that_would_never_be_due_is_refused(fields, words):
+    """A test with it could not fail."""
+    with pytest.raises(SpecRefused, match=re.escape(words)):
+        Fault(path="a", **fields)

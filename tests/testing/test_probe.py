@@ -112,3 +112,15 @@ async def test_a_probe_can_live_below_a_supervisor_with_a_small_mailbox():
         probe.ref.tell_nowait(Note())
         await probe.expect(Note)
         assert repr(probe) == "<Probe: 1 messages, 0 of them unread>"
+
+
+async def test_a_probe_is_one_actor():
+    """It has a ref once it runs, and is not started again."""
+    probe = Probe()
+    with pytest.raises(RuntimeError, match="first: probe = await Probe"):
+        _ = probe.ref
+    async with open_system() as system:
+        await probe.start(system)
+        with pytest.raises(RuntimeError, match="make another Probe"):
+            await probe.start(system, "second")
+        assert [info.name for info in system.tree()] == ["probe"]

@@ -229,7 +229,11 @@ async def test_streams_tell_of_the_stop_and_end(start_service: ServiceFactory, n
 
 
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_second_signal_ends_it_at_once(start_service: ServiceFactory, name):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)],
+)
+async def test_a_second_signal_ends_it_at_once(start_service: ServiceFactory, name, first, second):
     """Whoever cannot wait for an orderly stop sends another one; what the runtime had started is ended by its janitor."""
     async with start_service(name) as service:
         await service.start(settings={**ENDLESS["settings"], "behaviour": "ignores_sigterm"})
@@ -237,11 +241,23 @@ async def test_a_second_signal_ends_it_at_once(start_service: ServiceFactory, na
         async with service.events((await service.get("/episodes"))["episodes"][0]["id"]) as events:
             async for _, document in events:
                 if document["event"] == {"type": "phase_entered", "phase": "playing"}:
-                    service.process.terminate()
+                    service.process.send_signal(first)
                 if document["event"] == {"type": "phase_entered", "phase": "closing"}:
                     break
-        service.code = -signal.SIGTERM
-        assert await service.terminate() == service.code
+        service.code = -second
+        assert await service.terminate(second) == service.code
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_port_that_is_taken_is_told_in_a_sentence(start_service: ServiceFactory, name):
+    """No traceback, and it ends."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(AssertionError) as caught:
+            async with start_service(name, "--port", str(port)):
+                pytest.fail("it started")
+    assert "already in use" in str(caught.value)
+    assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import Refused
 
 LONG = 120.0
+# A suite that runs in a shell's background has SIGINT ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 how, directory = sys.argv[1], Path(sys.argv[2])
 manifest = load_manifest(directory / "coworld" / "coworld_manifest.json")
 
