@@ -143,8 +143,7 @@ def statistics_sheet(runtime: RuntimeStatistics, control: ControlStatistics) -> 
         ("events", f"{runtime.events.published}, {runtime.events.dropped} lost by slow readers"),
         ("subscribers", f"{runtime.events.subscribers}, {runtime.events.failed} failed"),
     ]
-    if loop is not None:
-        rows.append(("loop lag", f"{loop.lag:.3f}s, at worst {loop.worst_lag:.3f}s, blocked {loop.blocked} times"))
+    rows.append(("loop lag", f"{loop.lag:.3f}s, at worst {loop.worst_lag:.3f}s, blocked {loop.blocked} times"))
     turned_away = f"{control.turned_away} too many, {control.strangers} of strangers, {control.stalled} stalled"
     rows.append(("control", f"{control.connections} connections of {control.accepted} ever; {turned_away}"))
     return Sheet(("", ""), rows)

@@ -127,10 +127,10 @@ def _of_actor(actor: ActorStatus, over: float) -> list[Finding]:
 def _of_runtime(statistics: RuntimeStatistics) -> list[Finding]:
     found: list[Finding] = []
     loop = statistics.loop
-    if loop is not None and loop.blocked:
+    if loop.blocked:
         text = f"the event loop was blocked {_times(loop.blocked, 'time')}, at worst for {loop.worst_lag:.2f} s"
         found.append(_finding(Trouble.LOOP_BLOCKED, f"{text}; its loop_blocked events say by whom"))
-    elif loop is not None and loop.worst_lag >= WORST_LAG:
+    elif loop.worst_lag >= WORST_LAG:
         text = f"the event loop once answered {loop.worst_lag:.2f} s late, and {loop.lag:.2f} s at last"
         found.append(_finding(Trouble.LOOP_LAG, text))
     if statistics.paused and statistics.queued:

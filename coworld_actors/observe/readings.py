@@ -164,8 +164,7 @@ class Readings:
         blocked = CounterMetricFamily("coworld_loop_blocked", "Times that something blocked it.", labels=("runtime",))
         for name, snapshots in runtimes:
             loop, overdue = snapshots.latest().loop, snapshots.overdue()
-            lag.add_metric((name,), max(loop.lag if loop else 0.0, overdue))
-            worst.add_metric((name,), max(loop.worst_lag if loop else 0.0, overdue))
-            if loop is not None:
-                blocked.add_metric((name,), loop.blocked)
+            lag.add_metric((name,), max(loop.lag, overdue))
+            worst.add_metric((name,), max(loop.worst_lag, overdue))
+            blocked.add_metric((name,), loop.blocked)
         yield from (lag, worst, blocked)

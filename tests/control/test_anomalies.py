@@ -153,4 +153,4 @@ def test_the_runtimes_own_troubles(change: dict[str, Any], trouble: str, words: 
 def test_a_calm_runtime_has_none() -> None:
     """Also one without a watchdog, and a paused one for which nobody waits."""
     assert troubles() == []
-    assert troubles(msgspec.structs.replace(CALM, loop=None, paused=True)) == []
+    assert troubles(msgspec.structs.replace(CALM, paused=True)) == []
