@@ -9,7 +9,7 @@ restarts, specs               the policies and specifications, as values
 children, supervisor          the tree, and who restarts whom
 background                    an actor's own tasks
 monitors, registry            who has ended, who lives
-events, dead_letters          what happened
+events, stream, dead_letters  what happened, and who is told
 system                        the block that everything lives in
 """
 
@@ -35,7 +35,7 @@ from coworld_actors.actors.errors import (
     UnknownMessage,
     WouldDeadlock,
 )
-from coworld_actors.actors.events import Event, EventStream, Record, Subscription
+from coworld_actors.actors.events import Event, Record
 from coworld_actors.actors.mailbox import MailboxStatistics
 from coworld_actors.actors.mailbox_policy import MailboxPolicy, Overflow
 from coworld_actors.actors.monitors import Down, DownReason, Monitor
@@ -43,6 +43,7 @@ from coworld_actors.actors.ref import ActorRef, SupervisorRef, SupervisorStatist
 from coworld_actors.actors.registry import Registry
 from coworld_actors.actors.restarts import AutoShutdown, Backoff, Restart, RestartPolicy, StopOrder, Strategy
 from coworld_actors.actors.specs import ChildSpec, SupervisorSpec
+from coworld_actors.actors.stream import EventStream, Subscription
 from coworld_actors.actors.system import ActorSystem, open_system
 
 __all__ = [

@@ -10,7 +10,7 @@ import msgspec
 
 from coworld_actors.actors import events
 from coworld_actors.actors.errors import in_words
-from coworld_actors.actors.events import EventStream
+from coworld_actors.actors.stream import EventStream
 
 __all__ = ["DeadLetterReason", "DeadLetters", "Undeliverable"]
 

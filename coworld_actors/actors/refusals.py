@@ -28,7 +28,7 @@ def refuse_other_kind(owner: str, field: str, value: object, kind: type) -> None
     if issubclass(kind, enum.Enum):
         meant = [member for member in kind if member.value == value] or list(kind)
         instead = " or ".join(f"{kind.__name__}.{member.name}" for member in meant)
-    raise SpecRefused(f"{owner} has {field}={value!r}, which is a {type(value).__name__}; use {instead}")
+    raise SpecRefused(f"{owner} has {field}={value!r}, of type {type(value).__name__}; use {instead}")
 
 
 def refuse_other_number(owner: str, field: str, value: object, *, least: float = 0.0, endless: bool = False) -> None:

@@ -20,12 +20,12 @@ from coworld_actors.actors import events
 from coworld_actors.actors.children import Child, ChildInfo, Exit, Intent
 from coworld_actors.actors.dead_letters import DeadLetters
 from coworld_actors.actors.deadlines import Deadlines
-from coworld_actors.actors.events import EventStream
 from coworld_actors.actors.monitors import DownReason
 from coworld_actors.actors.ref import ActorRef, SupervisorRef
 from coworld_actors.actors.registry import Registry
 from coworld_actors.actors.restarts import Restart, RestartWindow
 from coworld_actors.actors.specs import ChildSpec, SupervisorSpec
+from coworld_actors.actors.stream import EventStream
 from coworld_actors.actors.supervisor import Supervisor
 
 __all__ = ["ActorSystem", "open_system"]

@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from coworld_actors.actors import Record
-from coworld_actors.actors.events import Subscription
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.control.answers import Answers
 from coworld_actors.control.lines import Lines, LineTooLong, send
 from coworld_actors.control.messages import (

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, final
 
 from coworld_actors.actors import ChildInfo, Record
-from coworld_actors.actors.events import Subscription
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import Verdict

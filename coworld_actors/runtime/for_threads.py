@@ -21,7 +21,7 @@ from typing import Any, ParamSpec, Self, TypeVar, final
 import trio
 
 from coworld_actors.actors import ChildInfo, Record
-from coworld_actors.actors.events import Subscription
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import Verdict

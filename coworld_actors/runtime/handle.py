@@ -11,7 +11,8 @@ import msgspec
 import trio
 
 from coworld_actors.actors import Record
-from coworld_actors.actors.events import Subscription, snake_case
+from coworld_actors.actors.events import snake_case
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.episode.events import PhaseEntered
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.record import EpisodeRecord

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from coworld_actors.actors import Record
-from coworld_actors.actors.events import Subscription
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.runtime.hosted import TrioThread
 from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
 

@@ -23,7 +23,7 @@ import trio
 
 from coworld_actors.actors import ActorRef, ActorSystem, ChildInfo, Event, Record, open_system
 from coworld_actors.actors.errors import leaves
-from coworld_actors.actors.events import Subscription
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.episode.conductor import run_episode
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.launches import wanted

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from coworld_actors.actors import DeadLetterReason
-from coworld_actors.actors.events import EventStreamStatistics
+from coworld_actors.actors.stream import EventStreamStatistics
 from coworld_actors.runtime.watchdog import LoopStatistics
 
 __all__ = ["RuntimeStatistics"]

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from coworld_actors.testing.determinism import deterministic
 from coworld_actors.testing.event_log import EventLog
-from coworld_actors.testing.fake_driver import FakeDriver, FakeHandle, FakeSite, Step, What
+from coworld_actors.testing.fake_driver import FakeDriver, FakeSite
+from coworld_actors.testing.fake_handle import FakeHandle, Step, What
 from coworld_actors.testing.fake_roles import (
     EndedAs,
     FakeRole,

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 import trio
 
-from coworld_actors.actors import Actor, ChildSpec, StopReason, SupervisorSpec
+from coworld_actors.actors import Actor, ChildSpec, SpecRefused, StopReason, SupervisorSpec
 from coworld_actors.actors.refusals import refuse_other_kind, refuse_other_number
 
 __all__ = ["Fault", "FaultKind", "FaultPlan", "FaultPoint", "InjectedFault"]
@@ -143,7 +143,13 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True):
             lives: incarnations to choose from: the first so many.
             messages: to choose from: the first so many of a life.
             longest: seconds of the longest delay.
+
+        Raises:
+            SpecRefused: nothing to choose from.
         """
+        for name, choices in (("paths", paths), ("kinds", kinds), ("points", points)):
+            if not choices:
+                raise SpecRefused(f"a plan cannot be drawn from no {name}; give at least one")
         draw = Random(seed)  # noqa: S311 - repeatable on purpose
         drawn = tuple(
             Fault(

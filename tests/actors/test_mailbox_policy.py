@@ -18,9 +18,9 @@ def test_a_capacity_is_at_least_one():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"overflow": "refuse"}, "a mailbox has overflow='refuse', which is a str; use Overflow.REFUSE"),
+        ({"overflow": "refuse"}, "a mailbox has overflow='refuse', of type str; use Overflow.REFUSE"),
         ({"overflow": "wait"}, "use Overflow.BACKPRESSURE or Overflow.REFUSE or"),
-        ({"capacity": 1.5}, "capacity=1.5, which is a float; use a value of type int"),
+        ({"capacity": 1.5}, "capacity=1.5, of type float; use a value of type int"),
         ({"capacity": True}, "capacity=True"),
         ({"capacity": float("nan")}, "capacity=nan"),
     ],

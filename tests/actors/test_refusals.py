@@ -19,7 +19,7 @@ def test_the_right_kind_passes():
 
 def test_a_members_text_is_told_its_member():
     """A StrEnum's member equals its text, but `is` does not."""
-    with pytest.raises(SpecRefused, match=r"it has field='transient', which is a str; use Restart\.TRANSIENT$"):
+    with pytest.raises(SpecRefused, match=r"it has field='transient', of type str; use Restart\.TRANSIENT$"):
         refuse_other_kind("it", "field", "transient", Restart)
 
 

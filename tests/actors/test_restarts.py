@@ -86,11 +86,11 @@ def test_the_default_does_not_wait():
         (lambda: Backoff(reset_after=math.nan), "reset_after=nan; use a number of at least 0"),
         (lambda: Backoff(first="soon"), "first='soon'"),
         (lambda: RestartPolicy(max_restarts=-1), "max_restarts=-1"),
-        (lambda: RestartPolicy(max_restarts=2.5), "max_restarts=2.5, which is a float; use a value of type int"),
+        (lambda: RestartPolicy(max_restarts=2.5), "max_restarts=2.5, of type float; use a value of type int"),
         (lambda: RestartPolicy(max_restarts=True), "max_restarts=True"),
         (lambda: RestartPolicy(within=-1.0), "within=-1.0"),
         (lambda: RestartPolicy(within=math.inf), "within=inf; use a finite number"),
-        (lambda: RestartPolicy(backoff=1.0), "backoff=1.0, which is a float; use a value of type Backoff"),
+        (lambda: RestartPolicy(backoff=1.0), "backoff=1.0, of type float; use a value of type Backoff"),
     ],
 )
 def test_policies_refuse_what_makes_no_sense(build, words):

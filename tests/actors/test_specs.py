@@ -64,19 +64,19 @@ def test_an_endless_grace_is_allowed():
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"restart": "temporary"}, "child 'a' has restart='temporary', which is a str; use Restart.TEMPORARY"),
+        ({"restart": "temporary"}, "child 'a' has restart='temporary', of type str; use Restart.TEMPORARY"),
         ({"restart": "never"}, "use Restart.PERMANENT or Restart.TRANSIENT or Restart.TEMPORARY"),
         ({"restart": None}, "restart=None"),
         (
             {"significant": "yes", "restart": Restart.TEMPORARY},
-            "significant='yes', which is a str; use a value of type bool",
+            "significant='yes', of type str; use a value of type bool",
         ),
         ({"shutdown": "5"}, "shutdown='5'; use a number of at least 0"),
         ({"shutdown": True}, "shutdown=True"),
-        ({"mailbox": 10}, "mailbox=10, which is a int; use a value of type MailboxPolicy"),
+        ({"mailbox": 10}, "mailbox=10, of type int; use a value of type MailboxPolicy"),
         ({"start": None}, "start=None, which makes no actor; use the actor's class"),
         ({"start": Idle()}, "which makes no actor"),
-        ({"name": 7}, "a child has name=7, which is a int; use a value of type str"),
+        ({"name": 7}, "a child has name=7, of type int; use a value of type str"),
     ],
 )
 def test_a_child_of_wrong_types_is_refused_where_it_is_written(fields, words):
@@ -90,12 +90,12 @@ def test_a_child_of_wrong_types_is_refused_where_it_is_written(fields, words):
     [
         (
             {"strategy": "one_for_all"},
-            "a supervisor has strategy='one_for_all', which is a str; use Strategy.ONE_FOR_ALL",
+            "a supervisor has strategy='one_for_all', of type str; use Strategy.ONE_FOR_ALL",
         ),
         ({"auto_shutdown": "any_significant"}, "use AutoShutdown.ANY_SIGNIFICANT"),
         ({"stop_order": "together"}, "use StopOrder.TOGETHER"),
-        ({"restarts": 3}, "restarts=3, which is a int; use a value of type RestartPolicy"),
-        ({"children": [ChildSpec(name="a", start=Idle)]}, "which is a list; use a value of type tuple"),
+        ({"restarts": 3}, "restarts=3, of type int; use a value of type RestartPolicy"),
+        ({"children": [ChildSpec(name="a", start=Idle)]}, "of type list; use a value of type tuple"),
         ({"children": (Idle,)}, "use a value of type ChildSpec"),
         ({"scope": None}, "scope=None"),
     ],

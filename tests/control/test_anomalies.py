@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from coworld_actors.actors import ChildInfo, DeadLetterReason
 from coworld_actors.actors.children import State
-from coworld_actors.actors.events import EventStreamStatistics
+from coworld_actors.actors.stream import EventStreamStatistics
 from coworld_actors.control.anomalies import NEARLY_FULL, Trouble, find, still_there, worth_a_look
 from coworld_actors.control.tree import ActorStatus
 from coworld_actors.runtime.handle import EpisodeState, EpisodeStatus

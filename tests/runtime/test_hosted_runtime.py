@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from coworld_actors.actors import Record
-from coworld_actors.actors.events import Subscription, SystemStarted
+from coworld_actors.actors.events import SystemStarted
+from coworld_actors.actors.stream import Subscription
 from coworld_actors.runtime.for_asyncio import AsyncioEpisode, AsyncioEvents, AsyncioRuntime, open_runtime_asyncio
 from coworld_actors.runtime.for_threads import SyncEpisode, SyncEvents, SyncRuntime, open_runtime_sync
 from coworld_actors.runtime.handle import EpisodeHandle

@@ -213,7 +213,7 @@ async def test_a_plan_reaches_all_below_a_supervisor(autojump_clock):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"kind": "crash"}, "kind='crash', which is a str; use FaultKind.CRASH"),
+        ({"kind": "crash"}, "kind='crash', of type str; use FaultKind.CRASH"),
         ({"point": "message"}, "use FaultPoint.MESSAGE"),
         ({"message": 0}, "message=0; use a finite number of at least 1"),
         ({"seconds": -1}, "seconds=-1"),
@@ -224,3 +224,10 @@ def test_a_fault_that_would_never_be_due_is_refused(fields, words):
     """A test with it could not fail."""
     with pytest.raises(SpecRefused, match=re.escape(words)):
         Fault(path="a", **fields)
+
+
+@pytest.mark.parametrize("nothing", [{"paths": ()}, {"kinds": ()}, {"points": ()}], ids=str)
+def test_a_plan_of_nothing_is_refused(nothing: dict[str, tuple[()]]) -> None:
+    """It says what there was nothing of."""
+    with pytest.raises(SpecRefused, match=f"from no {next(iter(nothing))}"):
+        FaultPlan.random(1, **{"paths": ("a",), **nothing})
