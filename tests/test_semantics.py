@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/semantics.md").read_text()
-PROMISE = re.compile(r"^\| ([PE]\d+[a-z]?) \|.*$", re.MULTILINE)
+PROMISE = re.compile(r"^\| ([PER]\d+[a-z]?) \|.*$", re.MULTILINE)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
