@@ -18,7 +18,6 @@ import argparse
 import gc
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,7 +25,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +32,7 @@ import msgspec
 import pykka
 import trio
 import trio.testing
+from machine import machine
 
 from coworld_actors.actors import Actor, ChildSpec, Request, RestartPolicy, SupervisorSpec, open_system
 
@@ -428,27 +427,11 @@ def in_a_process(what: str, count: int) -> dict[str, Any]:
     return result
 
 
-def machine() -> dict[str, str]:
-    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
-    return {
-        "cpu": f"{os.cpu_count()} x {names[0] if names else platform.machine()}",
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "trio": version("trio"),
-        "pykka": version("pykka"),
-        "coworld-actors": version("coworld-actors"),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
-
-
 def measure(*, quick: bool) -> dict[str, Any]:
     rounds, scale = (5, 0.5) if quick else (15, 1.0)
     races = {title: race(rivals, rounds, scale) for title, rivals in RACES.items()}
     return {
-        "machine": machine(),
+        "machine": machine("pykka"),
         "rounds": rounds,
         "races": {
             title: {rival.title: _summary(result) for rival, result in zip(RACES[title], results, strict=True)}

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 MANIFEST = Path(__file__).parent.parent / "examples/orchard/coworld_manifest.json"
 VARIANTS = {"duel": 2, "crowd": 8, "big": 64}
@@ -39,16 +38,6 @@ def play(variant: str) -> dict[str, Any]:
         "seating": phases["seating"],
         "ticks_per_second": ticks / phases["playing"],
         "reporting": phases["reporting"],
-    }
-
-
-def machine() -> dict[str, str]:
-    return {
-        "cpu_count": str(os.cpu_count()),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "trio": version("trio"),
-        "coworld-actors": version("coworld-actors"),
     }
 
 

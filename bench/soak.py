@@ -22,8 +22,6 @@ import contextlib
 import ctypes
 import gc
 import json
-import os
-import platform
 import random
 import resource
 import shutil
@@ -34,12 +32,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
 import trio
+from machine import machine
 
 from coworld_actors import EpisodeSpec, build_plan, load_manifest
 from coworld_actors.actors import (
@@ -430,16 +428,6 @@ def trends(samples: list[Sample]) -> dict[str, Trend]:
         limits = {"memory": memory, "threads": THREAD_SLACK, "objects": None}
         result[name] = Trend(first, last, slope, limits.get(name, 0))
     return result
-
-
-def machine() -> dict[str, str]:
-    return {
-        "cpu_count": str(os.cpu_count()),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "trio": version("trio"),
-        "coworld-actors": version("coworld-actors"),
-    }
 
 
 def peak() -> float:

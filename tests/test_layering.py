@@ -15,60 +15,24 @@ PACKAGES = {
 }
 OURS = {*PACKAGES, "examples", "bench", "tests"}
 
+BELOW = {"coworld_protocol", "coworld_drivers"}
+INNER = BELOW | {f"coworld_actors/{room}" for room in ("actors", "manifest", "episode", "evidence")}
+RUNTIME = INNER | {"coworld_actors/runtime"}
+
 MAY_IMPORT = {
     "coworld_protocol": {"coworld_protocol"},
-    "coworld_drivers": {"coworld_protocol", "coworld_drivers"},
+    "coworld_drivers": BELOW,
     "coworld_actors/actors": {"coworld_protocol", "coworld_actors/actors"},
     "coworld_actors/manifest": {"coworld_protocol", "coworld_actors/manifest"},
-    "coworld_actors/cli": {"coworld_protocol", "coworld_drivers", "coworld_actors"},
-    "coworld_actors/observe": {
-        "coworld_protocol",
-        "coworld_drivers",
-        "coworld_actors/actors",
-        "coworld_actors/manifest",
-        "coworld_actors/episode",
-        "coworld_actors/evidence",
-        "coworld_actors/observe",
-        "coworld_actors/runtime",
-    },
-    "coworld_actors/runtime": {
-        "coworld_protocol",
-        "coworld_drivers",
-        "coworld_actors/actors",
-        "coworld_actors/manifest",
-        "coworld_actors/episode",
-        "coworld_actors/evidence",
-        "coworld_actors/runtime",
-    },
-    "coworld_actors/control": {
-        "coworld_protocol",
-        "coworld_drivers",
-        "coworld_actors/actors",
-        "coworld_actors/manifest",
-        "coworld_actors/episode",
-        "coworld_actors/evidence",
-        "coworld_actors/runtime",
-        "coworld_actors/control",
-    },
-    "coworld_actors/testing": {
-        "coworld_protocol",
-        "coworld_drivers",
-        "coworld_actors/actors",
-        "coworld_actors/manifest",
-        "coworld_actors/episode",
-        "coworld_actors/evidence",
-        "coworld_actors/testing",
-    },
+    "coworld_actors/episode": INNER,
+    "coworld_actors/evidence": INNER,
+    "coworld_actors/testing": INNER | {"coworld_actors/testing"},
+    "coworld_actors/runtime": RUNTIME,
+    "coworld_actors/observe": RUNTIME | {"coworld_actors/observe"},
+    "coworld_actors/control": RUNTIME | {"coworld_actors/control"},
+    "coworld_actors/cli": BELOW | {"coworld_actors"},
     "coworld_actors/__main__.py": {"coworld_actors/cli"},
-    "coworld_actors": {
-        "coworld_protocol",
-        "coworld_drivers",
-        "coworld_actors/actors",
-        "coworld_actors/manifest",
-        "coworld_actors/episode",
-        "coworld_actors/evidence",
-        "coworld_actors/runtime",
-    },
+    "coworld_actors": RUNTIME,
 }
 """A room of the house to the rooms it may import; the longest key that fits a module is its room."""
 

@@ -19,11 +19,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import trio
 
-from coworld_protocol.errors import CoworldError
+from coworld_protocol.errors import CoworldError, leaves
 
 __all__ = [
     "ActorCrashed",
@@ -40,7 +38,6 @@ __all__ = [
     "UnknownMessage",
     "WouldDeadlock",
     "in_words",
-    "leaves",
     "root_cause",
 ]
 
@@ -122,15 +119,6 @@ def in_words(error: BaseException | None) -> str:
     except Exception:  # noqa: BLE001 - whoever reports a crash must not crash over its text
         text = "(its text cannot be had)"
     return f"{type(error).__name__}: {text}".encode(errors="backslashreplace").decode()
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions inside nested groups, in order; the error itself if it is no group."""
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from leaves(inner)
-    else:
-        yield error
 
 
 def root_cause(error: BaseException) -> BaseException:

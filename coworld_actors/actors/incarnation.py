@@ -15,11 +15,12 @@ from coworld_actors.actors.background import Background
 from coworld_actors.actors.children import Exit, Intent
 from coworld_actors.actors.current import RUNNING, Place
 from coworld_actors.actors.dead_letters import DeadLetterReason
-from coworld_actors.actors.errors import ActorError, NoReply, in_words, leaves, root_cause
+from coworld_actors.actors.errors import ActorError, NoReply, in_words, root_cause
 from coworld_actors.actors.mailbox import Notice
 from coworld_actors.actors.monitors import Down, DownReason
 from coworld_actors.actors.parking import park
 from coworld_actors.actors.specs import SupervisorSpec
+from coworld_protocol.errors import leaves
 
 if TYPE_CHECKING:
     from coworld_actors.actors.cell import ActorCell

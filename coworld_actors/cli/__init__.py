@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
 import click
 
@@ -13,7 +13,7 @@ from coworld_actors.cli.ctl import ctl
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, handling
 from coworld_actors.cli.run import run
 from coworld_actors.cli.streams import Stream
-from coworld_protocol.errors import CoworldError, InternalFault, Refused, alone
+from coworld_protocol.errors import CoworldError, InternalFault, Refused, alone, leaves
 from coworld_protocol.printable import printable
 
 __all__ = ["main"]
@@ -92,18 +92,12 @@ def _outcome_of(error: BaseException) -> Outcome:
         case defect:
             failure = InternalFault(
                 f"internal error: {type(defect).__name__}: {defect}",
-                evidence="; ".join(_leaves(defect)) if isinstance(defect, BaseExceptionGroup) else "",
+                evidence="; ".join(f"{type(each).__name__}: {each}" for each in leaves(defect))
+                if isinstance(defect, BaseExceptionGroup)
+                else "",
                 todo="run the same command with --debug and report what it prints",
             )
     return Outcome(exit_code=failure.exit_code, error=failure)
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Generator[str]:
-    for each in group.exceptions:
-        if isinstance(each, BaseExceptionGroup):
-            yield from _leaves(each)
-        else:
-            yield f"{type(each).__name__}: {each}"
 
 
 def _show_traceback(error: BaseException) -> None:

@@ -28,9 +28,9 @@ import trio
 
 from coworld_actors.runtime import at_exit
 from coworld_drivers.forks import Owner
-from coworld_protocol.errors import InternalFault, PreconditionMissing, Refused
+from coworld_protocol.errors import InternalFault, PreconditionMissing, Refused, alone
 
-__all__ = ["ABORT_SECONDS", "SETTLE_SECONDS", "Call", "CallCancelled", "TrioThread", "bare", "done"]
+__all__ = ["ABORT_SECONDS", "SETTLE_SECONDS", "Call", "CallCancelled", "TrioThread", "done"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -44,13 +44,6 @@ ABORT_SECONDS = 5.0
 
 class CallCancelled(Exception):
     """A call that was cancelled has ended by that. Seen by nobody but whoever has cancelled it."""
-
-
-def bare(error: BaseException) -> BaseException:
-    """The one exception in a group of one, however nested; any other exception as it is."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def done(future: Future[Any], seconds: float | None) -> bool:
@@ -109,7 +102,7 @@ class Call(Generic[R]):
         """It has raised."""
         self._thread.forget(self)
         with suppress(InvalidStateError):
-            self.future.set_exception(bare(error))
+            self.future.set_exception(alone(error))
 
 
 def _undo(undo: Callable[[R], object], future: Future[R]) -> None:
@@ -336,7 +329,7 @@ class TrioThread(Generic[T]):
         try:
             trio.run(self._main)
         except BaseException as failure:  # noqa: BLE001 - whatever it is, those who wait learn it
-            error = bare(failure)
+            error = alone(failure)
         opened = self.opened.done()
         if opened and not self._asked:
             self._crash = error or RuntimeError("the run ended and nobody had asked for it")
@@ -372,7 +365,7 @@ class TrioThread(Generic[T]):
                         finally:
                             self._asked = self._left.is_set()
             except BaseException as error:  # noqa: BLE001 - raised below, bare, outside the nursery
-                failure = bare(error)
+                failure = alone(error)
             # Restores: nobody waits for what is gone. What is ready to return has the time for it.
             self._calls = None
             calls.cancel_scope.deadline = trio.current_time() + (SETTLE_SECONDS if self._asked else 0)

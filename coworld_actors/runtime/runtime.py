@@ -22,7 +22,6 @@ import msgspec
 import trio
 
 from coworld_actors.actors import ActorRef, ActorSystem, ChildInfo, Event, Record, open_system
-from coworld_actors.actors.errors import leaves
 from coworld_actors.actors.stream import Subscription
 from coworld_actors.episode.conductor import run_episode
 from coworld_actors.episode.interrupt import Interrupt
@@ -43,7 +42,7 @@ from coworld_actors.runtime.handle import EpisodeHandle, EpisodeState, EpisodeSt
 from coworld_actors.runtime.statistics import RuntimeStatistics
 from coworld_actors.runtime.watchdog import Watchdog
 from coworld_drivers.driver import Driver
-from coworld_protocol.errors import CoworldError, Refused, alone
+from coworld_protocol.errors import CoworldError, Refused, alone, leaves
 
 __all__ = ["Attachment", "OpenDriver", "Runtime", "RuntimeClosed", "open_runtime"]
 

@@ -14,12 +14,21 @@ Further branches live beside what raises them: the actor core's own tree in `cow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, overload
 
 import msgspec
 
-__all__ = ["CoworldError", "InternalFault", "ManifestRefused", "PreconditionMissing", "Problem", "Refused", "alone"]
+__all__ = [
+    "CoworldError",
+    "InternalFault",
+    "ManifestRefused",
+    "PreconditionMissing",
+    "Problem",
+    "Refused",
+    "alone",
+    "leaves",
+]
 
 
 class CoworldError(Exception):
@@ -107,3 +116,12 @@ def alone(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions inside nested groups, in order; the error itself if it is no group."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -16,7 +16,6 @@ from coworld_actors.actors.errors import (
     StartFailed,
     Undelivered,
     UnknownMessage,
-    leaves,
     root_cause,
 )
 from coworld_protocol.errors import CoworldError
@@ -53,14 +52,6 @@ def test_start_failed_shows_its_cause():
     assert failed.cause is cause
     assert failed.lines() == ["game did not start", "evidence: OSError: no such file"]
     assert StartFailed("stopped").lines() == ["stopped"]
-
-
-def test_leaves_come_out_of_nested_groups_in_order():
-    """A group inside a group is opened too."""
-    a, b, c = ValueError("a"), KeyError("b"), OSError("c")
-    group = BaseExceptionGroup("outer", [a, BaseExceptionGroup("inner", [b, c])])
-    assert list(leaves(group)) == [a, b, c]
-    assert list(leaves(a)) == [a]
 
 
 def test_the_root_cause_is_the_first_leaf_that_is_no_cancellation():

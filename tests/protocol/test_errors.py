@@ -10,6 +10,7 @@ from coworld_protocol.errors import (
     Problem,
     Refused,
     alone,
+    leaves,
 )
 
 
@@ -49,3 +50,11 @@ def test_a_group_of_one_is_what_it_holds() -> None:
     assert alone(error) is error
     assert alone(ExceptionGroup("", [ExceptionGroup("", [error])])) is error
     assert alone(BaseExceptionGroup("", [several])) is several
+
+
+def test_leaves_come_out_of_nested_groups_in_order() -> None:
+    """A group inside a group is opened too."""
+    a, b, c = ValueError("a"), KeyError("b"), OSError("c")
+    group = BaseExceptionGroup("outer", [a, BaseExceptionGroup("inner", [b, c])])
+    assert list(leaves(group)) == [a, b, c]
+    assert list(leaves(a)) == [a]

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 import trio
 
-from coworld_actors.runtime.hosted import CallCancelled, TrioThread, bare, done
+from coworld_actors.runtime.hosted import CallCancelled, TrioThread, done
 from coworld_protocol.errors import InternalFault, Refused
 
 LONG = 60.0
@@ -149,14 +149,6 @@ def test_exceptions_cross_as_they_are(start: Start) -> None:
         assert caught.traceback[-1].name == "fails"
     with pytest.raises(ZeroDivisionError):
         thread.call(lambda: 1 / 0).future.result(LONG)
-
-
-def test_a_group_of_several_stays_one() -> None:
-    """Only what says nothing is taken away."""
-    one, other = ValueError(), KeyError()
-    assert bare(ExceptionGroup("", [ExceptionGroup("", [one])])) is one
-    group = ExceptionGroup("", [one, other])
-    assert bare(group) is group
 
 
 def test_the_callers_context_is_the_calls(start: Start) -> None:

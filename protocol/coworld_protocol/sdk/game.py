@@ -19,7 +19,7 @@ import msgspec
 import trio
 
 from coworld_protocol import contract
-from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
+from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused, alone
 from coworld_protocol.sdk.episode import Episode
 from coworld_protocol.sdk.pages import load_pages
 from coworld_protocol.sdk.rules import GameConfig, Replay, Rules
@@ -74,7 +74,7 @@ class GameServer(Generic[ConfigT, MoveT]):
         except KeyboardInterrupt:
             return 130
         except BaseExceptionGroup as group:
-            only = _only(group)
+            only = alone(group)
             if isinstance(only, KeyboardInterrupt):
                 return 130
             if not isinstance(only, CoworldError):
@@ -260,13 +260,6 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) < 65536):
         raise Refused(f"{contract.ENV_PORT} is not a port: {text!r}.", todo="use a number from 0 to 65535")
     return int(text)
-
-
-def _only(error: BaseException) -> BaseException:
-    """The single failure inside nested groups, or the outermost group of several."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _complain(error: CoworldError) -> int:
