@@ -59,7 +59,8 @@ from coworld_actors.manifest.load import LoadedManifest
 from coworld_actors.runtime.admission import Admission
 from coworld_actors.runtime.events import EpisodeClosed
 from coworld_actors.runtime.handle import EpisodeHandle
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import marked
 from coworld_drivers.process import ProcessDriver

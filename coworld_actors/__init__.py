@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from coworld_actors.runtime.for_asyncio import open_runtime_asyncio
     from coworld_actors.runtime.for_threads import open_runtime_sync
     from coworld_actors.runtime.handle import EpisodeHandle
-    from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
+    from coworld_actors.runtime.opening import open_runtime
+    from coworld_actors.runtime.runtime import Runtime, RuntimeClosed
 
 __all__ = [
     "ActorSystem",
@@ -71,7 +72,8 @@ _HOMES = {
     "runtime.for_asyncio": ("open_runtime_asyncio",),
     "runtime.for_threads": ("open_runtime_sync",),
     "runtime.handle": ("EpisodeHandle",),
-    "runtime.runtime": ("Runtime", "RuntimeClosed", "open_runtime"),
+    "runtime.opening": ("open_runtime",),
+    "runtime.runtime": ("Runtime", "RuntimeClosed"),
 }
 
 

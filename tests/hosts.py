@@ -15,7 +15,8 @@ from typing import Any
 import trio
 
 from coworld_actors.control.server import ControlLimits, open_control
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
 from tests.coworlds import IMAGE, PROGRAMS, scripted_manifest, write_coworld

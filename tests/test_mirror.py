@@ -23,6 +23,7 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/episode/player.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/play.py": "tests/episode/test_conductor.py",
     "coworld_actors/testing/fake_handle.py": "tests/testing/test_fake_driver.py",
+    "coworld_actors/runtime/opening.py": "tests/runtime/test_interrupted.py",
     "coworld_actors/runtime/events.py": "tests/runtime/test_runtime.py",
     "coworld_actors/runtime/statistics.py": "tests/runtime/test_runtime.py",
     "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",

@@ -26,7 +26,8 @@ from coworld_actors.manifest.seats import build_plan
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.admission import Admission
 from coworld_actors.runtime.handle import EpisodeHandle
-from coworld_actors.runtime.runtime import Attachment, Runtime, open_runtime
+from coworld_actors.runtime.opening import Attachment, open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import CoworldError, Refused, alone

@@ -40,7 +40,8 @@ from coworld_actors.control.messages import (
 )
 from coworld_actors.control.place import listening, peer
 from coworld_actors.episode.interrupt import Interrupt
-from coworld_actors.runtime.runtime import Attachment, Runtime
+from coworld_actors.runtime.opening import Attachment
+from coworld_actors.runtime.runtime import Runtime
 from coworld_protocol.errors import Refused
 
 __all__ = ["HISTORY", "ControlLimits", "open_control"]

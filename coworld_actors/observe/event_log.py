@@ -19,7 +19,8 @@ from coworld_actors.runtime.events import EpisodeClosed, RuntimeStopped
 from coworld_actors.runtime.watchdog import LoopBlocked
 
 if TYPE_CHECKING:
-    from coworld_actors.runtime.runtime import Attachment, Runtime
+    from coworld_actors.runtime.opening import Attachment
+    from coworld_actors.runtime.runtime import Runtime
 
 __all__ = ["EventLogger", "log_events"]
 

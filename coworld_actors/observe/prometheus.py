@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.registry import Collector
 
-    from coworld_actors.runtime.runtime import Attachment, Runtime
+    from coworld_actors.runtime.opening import Attachment
+    from coworld_actors.runtime.runtime import Runtime
 
 __all__ = ["metrics", "require_client"]
 

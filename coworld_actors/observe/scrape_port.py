@@ -24,7 +24,8 @@ from coworld_protocol.errors import PreconditionMissing, Refused
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from coworld_actors.runtime.runtime import Attachment, Runtime
+    from coworld_actors.runtime.opening import Attachment
+    from coworld_actors.runtime.runtime import Runtime
 
 __all__ = ["CLOSE_SECONDS", "MOST_SCRAPES", "metrics_port"]
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-    from coworld_actors.runtime.runtime import Attachment, Runtime
+    from coworld_actors.runtime.opening import Attachment
+    from coworld_actors.runtime.runtime import Runtime
 
 __all__ = ["tracing"]
 

@@ -12,7 +12,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coworld_actors.runtime.runtime import Attachment, Runtime
+    from coworld_actors.runtime.opening import Attachment
+    from coworld_actors.runtime.runtime import Runtime
 
 __all__ = ["TRACEPARENT", "TRACESTATE", "inherited_trace", "trace_variables"]
 

@@ -35,7 +35,8 @@ from coworld_actors.runtime.hosted_runtime import (
     remaining,
     takes_options_of,
 )
-from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime, RuntimeClosed
 from coworld_actors.runtime.statistics import RuntimeStatistics
 from coworld_protocol.errors import Refused
 

@@ -10,7 +10,8 @@ from typing import Any, ParamSpec, TypeVar
 from coworld_actors.actors import Record
 from coworld_actors.actors.stream import Subscription
 from coworld_actors.runtime.hosted import TrioThread
-from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime, RuntimeClosed
 
 __all__ = ["BATCH", "CANCELLED", "CLOSE_MARGIN", "PROMPT_SECONDS", "host_runtime", "remaining", "takes_options_of"]
 

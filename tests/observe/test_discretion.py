@@ -6,7 +6,7 @@ import msgspec
 import trio
 
 from coworld_actors.observe.discretion import MOST_CHARACTERS, Discretion, discreet
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_drivers.process import ProcessDriver
 
 

@@ -18,7 +18,7 @@ from coworld_actors.observe.event_log import log_events
 from coworld_actors.observe.prometheus import metrics
 from coworld_actors.observe.spans import tracing
 from coworld_actors.runtime.events import RuntimeStopped, StopReport
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_actors.runtime.watchdog import LoopBlocked
 from coworld_drivers.process import ProcessDriver
 

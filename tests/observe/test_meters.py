@@ -11,7 +11,8 @@ from coworld_actors.episode.events import RoleEnded
 from coworld_actors.observe.meters import MOST_COWORLDS, BoundedLabel
 from coworld_actors.observe.prometheus import metrics
 from coworld_actors.runtime.events import EpisodeAdmitted, EpisodeClosed
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.process import ProcessDriver
 
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from prometheus_client import CollectorRegistry
 
 from coworld_actors.observe import metrics
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_drivers.process import ProcessDriver
 from tests.coworlds import scripted_manifest, write_coworld
 

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from coworld_actors.actors import Actor, ChildSpec, RestartPolicy, SupervisorSpec
 from coworld_actors.observe.prometheus import metrics
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import Refused
 

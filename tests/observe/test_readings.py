@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry
 from coworld_actors.actors import Actor, ChildSpec, DeadLetterReason
 from coworld_actors.observe.prometheus import metrics
 from coworld_actors.observe.readings import ANSWER_SECONDS, Snapshots
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.process import ProcessDriver
 
 R = {"runtime": "r"}

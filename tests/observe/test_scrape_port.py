@@ -12,7 +12,7 @@ import trio
 from prometheus_client import CollectorRegistry, Counter
 
 from coworld_actors.observe.scrape_port import MOST_SCRAPES, metrics_port
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import PreconditionMissing, Refused
 

@@ -21,7 +21,8 @@ from coworld_actors.observe.spans import tracing
 from coworld_actors.runtime.admission import Admission, RuntimeFull, WhenFull
 from coworld_actors.runtime.for_asyncio import open_runtime_asyncio
 from coworld_actors.runtime.for_threads import open_runtime_sync
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import PreconditionMissing, Refused

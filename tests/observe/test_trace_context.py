@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from coworld_actors.observe.trace_context import inherited_trace, trace_variables
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_drivers.process import ProcessDriver
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

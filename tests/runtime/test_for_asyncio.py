@@ -26,7 +26,8 @@ from coworld_actors.runtime.admission import Admission, RuntimeFull, WhenFull
 from coworld_actors.runtime.events import AdmissionChanged, EpisodeClosed, RuntimeStopped
 from coworld_actors.runtime.for_asyncio import AsyncioEpisode, AsyncioEvents, AsyncioRuntime, open_runtime_asyncio
 from coworld_actors.runtime.handle import EpisodeState
-from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime, RuntimeClosed
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import InternalFault, PreconditionMissing, Refused
 

@@ -15,7 +15,8 @@ from coworld_actors.runtime.for_asyncio import AsyncioEpisode, AsyncioEvents, As
 from coworld_actors.runtime.for_threads import SyncEpisode, SyncEvents, SyncRuntime, open_runtime_sync
 from coworld_actors.runtime.handle import EpisodeHandle
 from coworld_actors.runtime.hosted_runtime import CLOSE_MARGIN, host_runtime, remaining
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_drivers.process import ProcessDriver
 
 

@@ -16,7 +16,8 @@ from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.runtime.admission import Admission
 from coworld_actors.runtime.events import EpisodeClosed, RuntimeStopped
 from coworld_actors.runtime.handle import EpisodeHandle, EpisodeState
-from coworld_actors.runtime.runtime import Runtime, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime
 from coworld_actors.testing import FakeDriver, hangs
 from tests.coworlds import scripted_manifest, write_coworld
 

@@ -28,7 +28,8 @@ from coworld_actors.runtime.events import (
     RuntimeStopping,
 )
 from coworld_actors.runtime.handle import EpisodeState
-from coworld_actors.runtime.runtime import Runtime, RuntimeClosed, open_runtime
+from coworld_actors.runtime.opening import open_runtime
+from coworld_actors.runtime.runtime import Runtime, RuntimeClosed
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import InternalFault, PreconditionMissing, Refused
 

@@ -16,7 +16,7 @@ from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.manifest.load import load_manifest
 from coworld_actors.manifest.seats import build_plan
 from coworld_actors.runtime.events import RuntimeStopping
-from coworld_actors.runtime.runtime import open_runtime
+from coworld_actors.runtime.opening import open_runtime
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import marked
 from coworld_drivers.process import ProcessDriver
