@@ -32,9 +32,9 @@ import msgspec
 import pykka
 import trio
 import trio.testing
-from machine import machine
 
 from coworld_actors.actors import Actor, ChildSpec, Request, RestartPolicy, SupervisorSpec, open_system
+from coworld_bench.machine import machine
 
 BURST = 100
 CAPACITY = 1024

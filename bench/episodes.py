@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from machine import machine
+from coworld_bench.machine import machine
 
 MANIFEST = Path(__file__).parent.parent / "examples/orchard/coworld_manifest.json"
 VARIANTS = {"duel": 2, "crowd": 8, "big": 64}

@@ -37,7 +37,6 @@ from typing import Any, NamedTuple
 
 import psutil
 import trio
-from machine import machine
 
 from coworld_actors import EpisodeSpec, build_plan, load_manifest
 from coworld_actors.actors import (
@@ -61,6 +60,7 @@ from coworld_actors.runtime.events import EpisodeClosed
 from coworld_actors.runtime.handle import EpisodeHandle
 from coworld_actors.runtime.opening import open_runtime
 from coworld_actors.runtime.runtime import Runtime
+from coworld_bench.machine import machine
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import marked
 from coworld_drivers.process import ProcessDriver

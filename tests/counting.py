@@ -14,7 +14,7 @@ from coworld_actors.manifest.seats import build_plan
 from coworld_actors.testing import FakeRole, plays, serves
 from coworld_protocol.sdk.game import GameServer
 from coworld_protocol.sdk.rules import GameConfig
-from coworld_protocol.sdk.web import Limits as ServerLimits
+from coworld_protocol.ws.web import Limits as ServerLimits
 from tests.coworlds import scripted_manifest, write_coworld
 
 __all__ = ["Say", "counting_game", "counting_player", "counting_server", "counting_spec"]

@@ -12,25 +12,29 @@ PACKAGES = {
     "coworld_protocol": ROOT / "protocol/coworld_protocol",
     "coworld_drivers": ROOT / "drivers/coworld_drivers",
     "coworld_actors": ROOT / "coworld_actors",
+    "coworld_bench": ROOT / "bench/coworld_bench",
 }
 OURS = {*PACKAGES, "examples", "bench", "tests"}
 
 BELOW = {"coworld_protocol", "coworld_drivers"}
-INNER = BELOW | {f"coworld_actors/{room}" for room in ("actors", "manifest", "episode", "evidence")}
+INNER = BELOW | {f"coworld_actors/{room}" for room in ("actors", "manifest", "traffic", "episode", "evidence")}
 RUNTIME = INNER | {"coworld_actors/runtime"}
 
 MAY_IMPORT = {
+    "coworld_protocol/ws": {"coworld_protocol/ws", "coworld_protocol/errors", "coworld_protocol/printable", "coworld_protocol/switches"},
     "coworld_protocol": {"coworld_protocol"},
     "coworld_drivers": BELOW,
     "coworld_actors/actors": {"coworld_protocol", "coworld_actors/actors"},
     "coworld_actors/manifest": {"coworld_protocol", "coworld_actors/manifest"},
+    "coworld_actors/traffic": {"coworld_protocol", "coworld_actors/traffic"},
     "coworld_actors/episode": INNER,
     "coworld_actors/evidence": INNER,
     "coworld_actors/testing": INNER | {"coworld_actors/testing"},
     "coworld_actors/runtime": RUNTIME,
     "coworld_actors/observe": RUNTIME | {"coworld_actors/observe"},
     "coworld_actors/control": RUNTIME | {"coworld_actors/control"},
-    "coworld_actors/cli": BELOW | {"coworld_actors"},
+    "coworld_actors/cli": BELOW | {"coworld_actors", "coworld_bench"},
+    "coworld_bench": RUNTIME | {"coworld_actors/observe", "coworld_bench"},
     "coworld_actors/__main__.py": {"coworld_actors/cli"},
     "coworld_actors": RUNTIME,
 }

@@ -13,6 +13,7 @@ MIRRORS = {
     ROOT / "protocol/coworld_protocol": TESTS / "protocol",
     ROOT / "drivers/coworld_drivers": TESTS / "drivers",
     ROOT / "coworld_actors": TESTS,
+    ROOT / "bench/coworld_bench": TESTS / "bench",
 }
 
 PLAYED_ELSEWHERE = {
@@ -20,6 +21,8 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/episode/verdict.py": "tests/episode/test_judge.py",
     "coworld_actors/episode/events.py": "tests/episode/test_record.py",
     "coworld_actors/episode/spec.py": "tests/episode/test_launches.py",
+    "coworld_actors/episode/tap_link.py": "tests/episode/test_tap_relay.py",
+    "coworld_actors/episode/tap_doors.py": "tests/episode/test_tap_relay.py",
     "coworld_actors/episode/player.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/play.py": "tests/episode/test_conductor.py",
     "coworld_actors/testing/fake_handle.py": "tests/testing/test_fake_driver.py",
@@ -28,6 +31,21 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/runtime/statistics.py": "tests/runtime/test_runtime.py",
     "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/viewer.py": "tests/episode/test_conductor.py",
+    "bench/coworld_bench/python_load.py": "tests/bench/test_load.py",
+    "bench/coworld_bench/relays.py": "tests/bench/test_tap.py",
+    "bench/coworld_bench/rivals/aiohttp.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/connection.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/fastapi.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/picows.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/pump.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/raw_epoll.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/raw_trio.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/trio_websocket.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/websockets.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/websockets_trio.py": "tests/bench/rivals/test_rivals.py",
+    "bench/coworld_bench/rivals/sdk.py": "tests/bench/scenarios/test_lockstep.py",
+    "bench/coworld_bench/rivals/orchard_fastapi.py": "tests/bench/scenarios/test_orchard.py",
+    "bench/coworld_bench/rivals/orchard_websockets.py": "tests/bench/scenarios/test_orchard.py",
 }
 """Modules that hold plain values or are only alive inside an episode, and the test module that exercises them."""
 

@@ -1,4 +1,4 @@
-"""What gets shipped: exactly three packages, typed, without tests or examples."""
+"""What gets shipped: exactly four packages, typed, without tests or examples."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def test_the_wheel_holds_exactly_our_packages(wheel: zipfile.ZipFile) -> None:
     top = {name.partition("/")[0] for name in wheel.namelist()}
     assert {name for name in top if not name.endswith(".dist-info")} == {
         "coworld_actors",
+        "coworld_bench",
         "coworld_drivers",
         "coworld_protocol",
     }
@@ -35,7 +36,12 @@ def test_the_wheel_holds_exactly_our_packages(wheel: zipfile.ZipFile) -> None:
 def test_the_wheel_is_typed_and_complete(wheel: zipfile.ZipFile) -> None:
     """Every module of the checkout is in the wheel, with the marker that makes type checkers look."""
     names = set(wheel.namelist())
-    for folder, package in (("", "coworld_actors"), ("drivers", "coworld_drivers"), ("protocol", "coworld_protocol")):
+    for folder, package in (
+        ("", "coworld_actors"),
+        ("bench", "coworld_bench"),
+        ("drivers", "coworld_drivers"),
+        ("protocol", "coworld_protocol"),
+    ):
         assert f"{package}/py.typed" in names
         for path in (ROOT / folder / package).rglob("*.py"):
             assert str(path.relative_to(ROOT / folder)) in names

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import click
 
+from coworld_actors.cli.bench import bench
 from coworld_actors.cli.ctl import ctl
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, handling
 from coworld_actors.cli.run import run
 from coworld_actors.cli.streams import Stream
+from coworld_actors.cli.traffic import traffic
 from coworld_protocol.errors import CoworldError, InternalFault, Refused, alone, leaves
 from coworld_protocol.printable import printable
 
@@ -35,8 +37,10 @@ def cli(context: click.Context) -> int:
     return Exit.REFUSED
 
 
+cli.add_command(bench)
 cli.add_command(ctl)
 cli.add_command(run)
+cli.add_command(traffic)
 
 
 class _Terminated(BaseException):
@@ -111,7 +115,7 @@ def _has_flag(words: Sequence[str], flag: str) -> bool:
     """Whether a flag is given, also on a command line that click refuses to read; an option's value is no flag."""
     with_value = {
         name
-        for command in (*cli.commands.values(), *ctl.commands.values())
+        for command in (*cli.commands.values(), *bench.commands.values(), *ctl.commands.values())
         for option in command.params
         if isinstance(option, click.Option) and not option.is_flag
         for name in option.opts

@@ -19,7 +19,7 @@ from coworld_actors.cli.streams import encodable
 from coworld_actors.control import open_control
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.record import EpisodeRecord
-from coworld_actors.episode.spec import EpisodeSpec, Limits, new_id
+from coworld_actors.episode.spec import EpisodeSpec, Limits, TapSpec, new_id
 from coworld_actors.episode.verdict import EndReason
 from coworld_actors.manifest.load import load_manifest
 from coworld_actors.manifest.seats import build_plan
@@ -28,6 +28,7 @@ from coworld_actors.runtime.admission import Admission
 from coworld_actors.runtime.handle import EpisodeHandle
 from coworld_actors.runtime.opening import Attachment, open_runtime
 from coworld_actors.runtime.runtime import Runtime
+from coworld_actors.traffic.report import Judgement
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import CoworldError, Refused, alone
@@ -39,6 +40,10 @@ HARD_STOP = 1.5
 
 OWN_FAILURES = {EndReason.INFRASTRUCTURE: Exit.PRECONDITION, EndReason.INTERNAL: Exit.INTERNAL}
 """Ends that are neither the game's nor a player's doing: they have the code of the error that would say so beforehand."""
+
+
+BUDGET = {Judgement.PASSED: Exit.GOOD, Judgement.FAILED: Exit.GATE, Judgement.REFUSED: Exit.PRECONDITION}
+"""What a good episode ends with under `--budget`; one that could not be judged lacked something to be judged by."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +59,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     verify_replay: bool = False
     reports: bool = True
+    tap: TapSpec | None = None
     output: Path | None = None
     events: Path | None = None
     detail: Detail = Detail.NORMAL
@@ -78,7 +84,8 @@ def play(options: Options) -> Outcome:
     )
     episode = new_id()
     directory = options.output or Path("runs") / episode
-    _refuse_undecodable(directory, options.events)
+    recording = options.tap.recording if options.tap is not None else None
+    _refuse_undecodable({"--output": directory, "--events": options.events, "--record": recording})
     spec = EpisodeSpec(
         id=episode,
         plan=plan,
@@ -87,6 +94,7 @@ def play(options: Options) -> Outcome:
         verify_replay=options.verify_replay,
         reports=options.reports,
         role_env=trace_variables(os.environ),
+        tap=options.tap,
         secret_env=options.secret_env,
     )
     screen = Screen(options.detail, as_json=options.as_json)
@@ -195,9 +203,9 @@ async def _watch_signals(
                 os._exit(answer(Outcome(exit_code=128 + received[0], error=error), as_json=as_json))
 
 
-def _refuse_undecodable(directory: Path, events: Path | None) -> None:
+def _refuse_undecodable(paths: Mapping[str, Path | None]) -> None:
     """A path goes into JSON, which has no way to spell a byte that is no UTF-8."""
-    for option, path in (("--output", directory), ("--events", events)):
+    for option, path in paths.items():
         if path is not None:
             # Absolute: our working directory may have such a name.
             name = str(path.absolute())
@@ -213,8 +221,10 @@ def _exit_code(record: EpisodeRecord, received: int | None) -> Exit:
         return Exit.INTERRUPTED if received == signal.SIGINT else Exit.TERMINATED
     if record.verdict.reason in OWN_FAILURES:
         return OWN_FAILURES[record.verdict.reason]
-    good = record.verdict.good and all(report.ok for report in record.reports)
-    return Exit.GOOD if good else Exit.FAILED
+    if not (record.verdict.good and all(report.ok for report in record.reports)):
+        return Exit.FAILED
+    budget = record.tap.budget if record.tap is not None else None
+    return Exit.GOOD if budget is None else BUDGET[budget.judgement]
 
 
 def _link_latest(directory: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,7 +16,10 @@ from coworld_actors.cli.exits import Outcome
 from coworld_protocol import contract
 from coworld_protocol.errors import Refused
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from coworld_actors.episode.spec import TapSpec
+
+__all__ = ["pairs", "run"]
 
 
 RUNTIME_VARIABLES = frozenset(value for name, value in vars(contract).items() if name.startswith("ENV_"))
@@ -25,15 +28,15 @@ RUNTIME_VARIABLES = frozenset(value for name, value in vars(contract).items() if
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _pairs(values: tuple[str, ...], option: str, form: str) -> dict[str, str]:
+def pairs(values: tuple[str, ...], option: str, form: str) -> dict[str, str]:
     """Options of the form `NAME=...` as a mapping."""
-    pairs: dict[str, str] = {}
+    found: dict[str, str] = {}
     for value in values:
         name, sign, text = value.partition("=")
         if not sign or not name or not text:
             raise Refused(f"{option} {value!r} is not of the form {form}", todo=f"write {option} {form}")
-        pairs[name] = text
-    return pairs
+        found[name] = text
+    return found
 
 
 def _secrets(values: tuple[str, ...]) -> dict[str, str]:
@@ -74,6 +77,18 @@ class _Seconds(click.FloatRange):
         return seconds
 
 
+def _tap(budget: str | None, record: Path | None, chaos: str | None) -> TapSpec:
+    from coworld_actors.episode.chaos import parse_chaos
+    from coworld_actors.episode.spec import TapSpec
+    from coworld_actors.traffic.budget import parse_budget
+
+    return TapSpec(
+        budget=parse_budget(budget) if budget is not None else None,
+        recording=record,
+        chaos=parse_chaos(chaos) if chaos is not None else None,
+    )
+
+
 @click.command()
 @click.argument("manifest")
 @click.argument("players", metavar="[PLAYER]...", nargs=-1)
@@ -101,6 +116,23 @@ class _Seconds(click.FloatRange):
 )
 @click.option("--verify-replay", is_flag=True, help="Load the replay into the game again.")
 @click.option("--no-reports", is_flag=True, help="Skip reporters and graders.")
+@click.option("--tap", is_flag=True, help="Stand between players and game and measure how long players take.")
+@click.option(
+    "--budget",
+    metavar="LIMIT:TIMES,...",
+    help="How often an answer may take longer, such as 55ms:320,1s:10; exceeded ends with 6. Implies --tap.",
+)
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep all traffic of the players in this new file; see `coworld-actors traffic`. Implies --tap.",
+)
+@click.option(
+    "--chaos",
+    metavar="SPEC",
+    help="Trouble on purpose, such as 'delay=20ms jitter=10ms stall=0.01:500ms drop=0.001 halfclose=0.001 seed=7 seats=0,2'. "
+    "Implies --tap.",
+)
 @click.option(
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
@@ -127,6 +159,10 @@ def run(
     timeout: float,
     verify_replay: bool,
     no_reports: bool,
+    tap: bool,
+    budget: str | None,
+    record: Path | None,
+    chaos: str | None,
     output: Path | None,
     as_json: bool,
     events: Path | None,
@@ -144,6 +180,7 @@ def run(
       coworld-actors run coworld_manifest.json
       coworld-actors run coworld_manifest.json greedy random --variant duel --set max_ticks=50
       coworld-actors run coworld_manifest.json my-bot --image my-bot=./bot --run python --run bot.py
+      coworld-actors run coworld_manifest.json my-bot --budget 55ms:320,1s:10 --record traffic.cwt
     """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
     # `main` looks for --debug itself: most of what it is for happens after this.
     del driver, debug
@@ -158,12 +195,13 @@ def run(
             players=players,
             variant=variant,
             overrides=settings,
-            images=_pairs(images, "--image", "NAME=DIR"),
+            images=pairs(images, "--image", "NAME=DIR"),
             run=run_tokens,
             secret_env=_secrets(secrets),
             limits=Limits(timeout=timeout),
             verify_replay=verify_replay,
             reports=not no_reports,
+            tap=_tap(budget, record, chaos) if tap or (budget, record, chaos) != (None, None, None) else None,
             output=output,
             events=events,
             detail=Detail.QUIET if quiet else Detail.VERBOSE if verbose else Detail.NORMAL,

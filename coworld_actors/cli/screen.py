@@ -26,6 +26,7 @@ from coworld_actors.cli.exits import complain
 from coworld_actors.cli.streams import Stream
 from coworld_actors.episode.advice import next_step
 from coworld_actors.episode.events import (
+    ChaosInjected,
     GameRestarted,
     Phase,
     PhaseEntered,
@@ -36,6 +37,8 @@ from coworld_actors.episode.events import (
 )
 from coworld_actors.episode.record import EpisodeRecord, SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.traffic.report import Judgement
+from coworld_actors.traffic.report import lines as tap_lines
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.printable import printable
 
@@ -122,10 +125,13 @@ class Screen:
             self._result.print(_seat_table(record))
             for report in record.reports:
                 self._result.print(_text(_report_line(report)), soft_wrap=True)
+            for line in () if record.tap is None else tap_lines(record.tap):
+                self._result.print(_text(line), soft_wrap=True)
         elif verdict.good:
             scores = ", ".join(f"{seat.slot}={_number(seat.score)}" for seat in record.seats)
             self._result.print(_text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
         if verdict.good:
+            self._complain_of_budget(record)
             self._result.print(_text(f"files: {record.directory}"), soft_wrap=True)
             return
         lines = [f"episode {record.id} {'was stopped' if interrupted else 'does not count'}: {verdict.message}"]
@@ -135,6 +141,12 @@ class Screen:
         if step:
             lines.append(f"try: {step}")
         complain([*lines, f"files: {record.directory}"])
+
+    def _complain_of_budget(self, record: EpisodeRecord) -> None:
+        budget = None if record.tap is None else record.tap.budget
+        if budget is not None and budget.judgement is not Judgement.PASSED:
+            words = "is exceeded" if budget.judgement is Judgement.FAILED else "could not be judged"
+            complain([f"the budget {budget.budget} {words}: {budget.reason}", f"evidence: {record.directory}/tap.json"])
 
 
 @contextlib.contextmanager
@@ -189,6 +201,9 @@ def _sentence(record: Record) -> str:
             return f"{name} ended: {end}"
         case GameRestarted(port=port):
             return f"port {port} was taken by somebody else; starting the game again"
+        case ChaosInjected(slot=slot, connection=connection, direction=direction, fault=fault, frame=frame):
+            way = "the game" if direction == "to_game" else "the player"
+            return f"chaos: {fault} at frame {frame} to {way}, seat {slot}, connection {connection}"
         case SupportEnded(role=role, id=identity, ok=ok, message=message):
             return f"{role} {identity}: {'done' if ok else message}"
         case _:

@@ -7,7 +7,8 @@ The tree, outermost first; starts go down the page, stops go up:
       play                supervisor, temporary, auto_shutdown=any_significant
         game              temporary, significant: its end ends the play
         viewer            holds /global open from before the first player
-        usher             sees who has connected
+        usher             sees who has connected; or, when asked for,
+        tap               stands between the players and the game
         players           supervisor, stops its children together
           player-0 ...    temporary
       replay              the game again, to show the replay (when asked for)
@@ -44,6 +45,7 @@ from coworld_actors.episode.referee import ASK_DEADLINE, Findings, Referee, Refe
 from coworld_actors.episode.replay import verify_replay
 from coworld_actors.episode.results import check_results, written_at
 from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.tap_log import TapDocument, TapLog, write_tap
 from coworld_actors.episode.verdict import Blame, EndReason, ReplayCheck, SeatReport, Verdict
 from coworld_actors.episode.workspace import Workspace
 from coworld_actors.evidence.support import run_support
@@ -51,7 +53,7 @@ from coworld_actors.manifest.schema import compile_schema
 from coworld_drivers.driver import Driver, Site
 from coworld_protocol import contract
 from coworld_protocol.contract import ErrorType
-from coworld_protocol.errors import CoworldError, InternalFault
+from coworld_protocol.errors import CoworldError, InternalFault, PreconditionMissing
 
 __all__ = ["run_episode"]
 
@@ -74,21 +76,34 @@ async def run_episode(
 
     Raises:
         Refused: the directory is not new.
-        PreconditionMissing: the directory cannot be written.
+        PreconditionMissing: the directory cannot be written, the recording cannot be made, or roles of this
+            driver cannot reach a tap of ours.
         InternalFault: a defect of ours; the episode is recorded all the same, with the reason `internal`.
     """
     workspace = Workspace.create(spec.directory, len(spec.plan.seats))
     trouble = Interrupt()
-    recorder = Recorder(workspace, system.events, spec.id, on_error=lambda: trouble.throw("events cannot be recorded"))
-    try:
+    with contextlib.ExitStack() as files:
+        recorder = Recorder(
+            workspace, system.events, spec.id, on_error=lambda: trouble.throw("events cannot be recorded")
+        )
+        files.callback(recorder.close)
+        tap = None
+        if spec.tap is not None:
+            tap = TapLog(spec)
+            files.callback(tap.close)
         async with (
             driver.open_site(spec.id) as site,
             # A bare transport: no proxy of the environment applies on loopback, no certificates are loaded, no redirect is
             # followed, and no URL with a token in it reaches the host's log, as it would through httpx's client.
             httpx.AsyncHTTPTransport(trust_env=False, verify=False) as http,
         ):
+            if tap is not None and site.doorway is None:
+                raise PreconditionMissing(
+                    f"the roles of the {driver.name} driver cannot connect to this machine, which a tap needs",
+                    todo="play without --tap, or with another --driver",
+                )
             house = await system.start_supervisor(f"episode-{spec.id}", SupervisorSpec(scope=spec.id))
-            conductor = _Conductor(system, driver, site, house, http, spec, workspace, recorder)
+            conductor = _Conductor(system, driver, site, house, http, spec, workspace, recorder, tap)
             try:
                 return await conductor.conduct(interrupt or Interrupt(), trouble)
             except (ActorError, InternalFault) as error:
@@ -102,8 +117,6 @@ async def run_episode(
                 # Restores: no actor of this episode outlives it, also when we are cancelled.
                 with trio.move_on_after(STOP_DEADLINE, shield=True):
                     await house.stop()
-    finally:
-        recorder.close()
 
 
 class _Conductor:
@@ -117,6 +130,7 @@ class _Conductor:
         spec: EpisodeSpec,
         workspace: Workspace,
         recorder: Recorder,
+        tap: TapLog | None,
     ) -> None:
         self._system = system
         self._driver = driver
@@ -126,6 +140,8 @@ class _Conductor:
         self._spec = spec
         self._workspace = workspace
         self._recorder = recorder
+        self._tap = tap
+        self._tapped: TapDocument | None = None
         self._tokens = tuple(contract.new_token() for _ in spec.plan.seats)
         self._referee: ActorRef[RefereeMessage] | None = None
         self._played = False
@@ -151,10 +167,16 @@ class _Conductor:
             )
         )
         supervisor = await self._house.start_supervisor("play", Play.SUPERVISOR)
-        play = Play(supervisor, self._site, referee, self._http, spec, workspace, self._tokens, self._publish)
+        play = Play(
+            supervisor, self._site, referee, self._http, spec, workspace, self._tokens, self._publish, self._tap
+        )
         await play.run(interrupt, trouble)
         self._played = True
         self._enter(Phase.CHECKING)
+        if self._tap is not None:
+            await trio.to_thread.run_sync(self._tap.close)
+            self._tapped = self._tap.document()
+            write_tap(workspace, self._tapped)
         verdict, seats = await self._check(referee, interrupt)
         self._publish(EpisodeEnded(verdict=verdict, seats=seats))
         reports: list[SupportReport] = []
@@ -247,6 +269,7 @@ class _Conductor:
             reports=reports,
             phases=self._recorder.phases(now),
             actors=self._recorder.actors(),
+            tap=None if self._tapped is None else self._tapped.report,
             directory=str(self._workspace.root),
         )
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 
 from coworld_actors.actors import Event
+from coworld_actors.episode.chaos import Direction, Fault
 from coworld_actors.episode.verdict import SeatReport, Verdict
 
 __all__ = [
+    "ChaosInjected",
     "EpisodeEnded",
     "EpisodeStarted",
     "GameRestarted",
@@ -76,6 +78,26 @@ class SeatJoined(Event, frozen=True):
     """A player was seen connected to the game."""
 
     slot: int
+
+
+class ChaosInjected(Event, frozen=True):
+    """The tap has stalled or ended a connection on purpose; plain delay is not told frame by frame.
+
+    Attributes:
+        slot: the seat.
+        connection: number of its connection, from 0.
+        direction: which way.
+        fault: what was done.
+        frame: at which frame of that direction, from 1; 0 is the handshake.
+        seconds: how long a stall lasts.
+    """
+
+    slot: int
+    connection: int
+    direction: Direction
+    fault: Fault
+    frame: int
+    seconds: float
 
 
 class RoleEnded(Event, frozen=True):

@@ -28,6 +28,7 @@ __all__ = [
     "SeatEnded",
     "SeatStarted",
     "StartFault",
+    "Tapped",
     "Violation",
     "ViolationKind",
 ]
@@ -128,6 +129,10 @@ class Looked(Finding, frozen=True):
     """The usher has looked at who is connected."""
 
 
+class Tapped(Finding, frozen=True):
+    """From now on every connection of a player is seen: who was not connected never was."""
+
+
 class SeatEnded(Finding, frozen=True):
     """A player's process is gone, or never came to be (`status` is None).
 
@@ -186,6 +191,7 @@ class Facts(msgspec.Struct, kw_only=True):
         aborted: who called the episode off.
         started: when each seat's player was started.
         connected: seats that were seen connected.
+        tapped: every connection of a player was seen.
         looked_at: when somebody last looked at who is connected; None where that cannot be seen.
         misses: how many looks found each seat's player running and not connected.
         seats: how each player ended.
@@ -203,16 +209,28 @@ class Facts(msgspec.Struct, kw_only=True):
     aborted: Aborted | None = None
     started: dict[int, float] = msgspec.field(default_factory=dict)
     connected: set[int] = msgspec.field(default_factory=set)
+    tapped: bool = False
     looked_at: float | None = None
     misses: dict[int, int] = msgspec.field(default_factory=dict)
     seats: dict[int, SeatEnded] = msgspec.field(default_factory=dict)
     results_at: float | None = None
 
     def was_absent(self, slot: int) -> bool:
-        """Whether the seat's player was looked for often and long enough, and never found connected."""
+        """Whether the seat's player, which we had to stop, had time to connect and is known not to have."""
+        if self.tapped:
+            ended = self.seats.get(slot)
+            until = self.over_at if ended is None else min(self.over_at, ended.at)
+            return slot not in self.connected and until - self.started.get(slot, math.inf) >= ABSENCE
         if self.looked_at is None or slot in self.connected or self.misses.get(slot, 0) < ABSENT_LOOKS:
             return False
         return self.looked_at - self.started[slot] >= ABSENCE
+
+    def stayed_away(self, slot: int) -> bool:
+        """Whether the seat's player, which ended by itself, is known not to have connected, although it could have."""
+        if not self.tapped or slot in self.connected:
+            return False
+        ended = self.seats.get(slot)
+        return (ended is not None and ended.at < self.over_at) or not self.came_too_late(slot)
 
     @property
     def over_by_itself(self) -> bool:

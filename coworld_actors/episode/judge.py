@@ -64,6 +64,8 @@ def seat_end(facts: Facts, slot: int) -> SeatEnd:
         return SeatEnd.OVERSTAYED if ended.overstayed else SeatEnd.STOPPED
     if not status.ok and ended.at >= facts.over_at and facts.came_too_late(slot):
         return SeatEnd.ORPHANED
+    if status.ok and facts.stayed_away(slot):
+        return SeatEnd.NEVER_CONNECTED
     if status.ok:
         return SeatEnd.FINISHED if ended.at >= facts.over_at else SeatEnd.LEFT_EARLY
     if status.kind is ExitKind.OOM:
@@ -78,6 +80,12 @@ def _evidence(status: ExitStatus | None, tail: str) -> str:
     if tail:
         parts.append(f"last line: {tail}")
     return "; ".join(parts)
+
+
+def _connected(facts: Facts, slot: int, end: SeatEnd) -> bool | None:
+    if slot in facts.connected:
+        return True
+    return False if facts.tapped or end is SeatEnd.NEVER_CONNECTED else None
 
 
 def seat_reports(
@@ -103,7 +111,7 @@ def seat_reports(
                 end=end,
                 fault=end in FAULTS,
                 evidence=_evidence(ended.status, ended.tail) if ended else "",
-                connected=True if slot in facts.connected else False if end is SeatEnd.NEVER_CONNECTED else None,
+                connected=_connected(facts, slot, end),
                 score=scores[slot] if slot < len(scores) else None,
                 log=log,
             )

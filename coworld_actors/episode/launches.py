@@ -52,7 +52,16 @@ def player_name(slot: int) -> str:
 
 
 def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Address, slot: int, token: str) -> Launch:
-    """One player: its own directory, its own token, nothing of anybody else's."""
+    """One player: its own directory, its own token, nothing of anybody else's.
+
+    Args:
+        spec: of the episode.
+        workspace: its files.
+        site: where it runs.
+        game: where the player connects to: the game, or the seat's door of the tap.
+        slot: the seat.
+        token: of the seat.
+    """
     runnable = spec.plan.seats[slot].runnable
     directory = workspace.player_directory(slot)
     url = player_url(game, slot, token)

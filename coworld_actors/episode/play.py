@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import httpx
 import trio
@@ -33,6 +33,8 @@ from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.referee import ASK_DEADLINE, RefereeMessage
 from coworld_actors.episode.role import STOP_GRACE
 from coworld_actors.episode.spec import EpisodeSpec
+from coworld_actors.episode.tap import Doors, Tap
+from coworld_actors.episode.tap_log import TapLog
 from coworld_actors.episode.usher import Usher
 from coworld_actors.episode.viewer import FirstFrame, Silence, Viewer
 from coworld_actors.episode.workspace import Workspace
@@ -58,6 +60,7 @@ class Play:
         workspace: its files.
         tokens: one per seat.
         publish: publishes an event of the episode.
+        tap: where the tap writes what it finds; None plays without one.
     """
 
     SUPERVISOR = SupervisorSpec(auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)
@@ -72,6 +75,7 @@ class Play:
         workspace: Workspace,
         tokens: tuple[str, ...],
         publish: Callable[[Event], object],
+        tap: TapLog | None = None,
     ) -> None:
         self._supervisor = supervisor
         self._site = site
@@ -81,6 +85,7 @@ class Play:
         self._workspace = workspace
         self._tokens = tokens
         self._publish = publish
+        self._tap = tap
         self._game: ActorRef[Reached | Served] | None = None
         self._viewer: ActorRef[FirstFrame | Silence] | None = None
 
@@ -154,7 +159,10 @@ class Play:
             ChildSpec(name="viewer", start=lambda: Viewer(address, self._referee), restart=Restart.TEMPORARY)
         )
         self._enter(Phase.SEATING)
-        if self._site.sees_connections:
+        served = await game.ask(Served(), deadline=ASK_DEADLINE)
+        doors = [served] * len(self._tokens) if self._tap is None else await self._open_tap(self._tap, address)
+        # The tap itself knows who comes, and with it the game's port has no connection but ours.
+        if self._tap is None and self._site.sees_connections:
             seats = {launches.player_name(slot): slot for slot in range(len(self._tokens))}
             await self._supervisor.start_actor(
                 ChildSpec(
@@ -163,7 +171,7 @@ class Play:
                     restart=Restart.TEMPORARY,
                 )
             )
-        await self._seat_players(await game.ask(Served(), deadline=ASK_DEADLINE))
+        await self._seat_players(doors)
         await self._first_frame(self._viewer)
         self._enter(Phase.PLAYING)
         await game.wait()
@@ -177,14 +185,34 @@ class Play:
             await probes.check_bad_token(address)
         await probes.check_client_page(self._http, address, contract.ROUTE_CLIENT_GLOBAL)
 
-    async def _seat_players(self, game: Address) -> None:
-        """Start every player, all at once."""
+    async def _open_tap(self, tap: TapLog, game: Address) -> Sequence[Address]:
+        """Start the tap; returns where each seat's player comes in."""
+        doorway = self._site.doorway
+        assert doorway is not None, "an episode that wants a tap is refused where there is no doorway"
+        chaos = self._spec.tap.chaos if self._spec.tap is not None else None
+        ref = await self._supervisor.start_actor(
+            ChildSpec(
+                name="tap",
+                start=lambda: Tap(game, doorway, tap, chaos, self._referee),
+                restart=Restart.TEMPORARY,
+                # Without it no player can play on: its end, which can only be a defect of ours, ends the play.
+                significant=True,
+            )
+        )
+        return await ref.ask(Doors(), deadline=ASK_DEADLINE)
+
+    async def _seat_players(self, doors: Sequence[Address]) -> None:
+        """Start every player, all at once.
+
+        Args:
+            doors: where each connects to, by seat.
+        """
         players = await self._supervisor.start_supervisor(
             "players", SupervisorSpec(stop_order=StopOrder.TOGETHER), restart=Restart.TEMPORARY
         )
 
         def spec(slot: int, token: str) -> ChildSpec:
-            launch = launches.player_launch(self._spec, self._workspace, self._site, game, slot, token)
+            launch = launches.player_launch(self._spec, self._workspace, self._site, doors[slot], slot, token)
             return ChildSpec(
                 name=launch.name,
                 start=lambda: Player(self._site, launch, slot, self._referee),

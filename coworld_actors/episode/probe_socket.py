@@ -1,40 +1,29 @@
 """A websocket client for looking at strangers' servers: every way in which a handshake can end is told apart.
 
-trio-websocket is not used here, for three reasons that were measured with 0.12.2: a connection that closes during the handshake
-is reported only when its time-out has passed, a refused one leaves its TCP socket open, and the body of a refusal is read
-without a limit. wsproto, the protocol engine below it, does the framing.
+The websocket itself is ours (`coworld_protocol.ws`). trio-websocket is not used here, for three reasons that were
+measured with 0.12.2: a connection that closes during the handshake is reported only when its time-out has passed, a
+refused one leaves its TCP socket open, and the body of a refusal is read without a limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import final
+from typing import NoReturn, final
 
 import trio
-from wsproto import ConnectionType, WSConnection
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from coworld_drivers.driver import Address
+from coworld_protocol.ws import connecting, handshake
+from coworld_protocol.ws.connection import Connection, ConnectionClosed
+from coworld_protocol.ws.frames import ABNORMAL
 
 __all__ = ["HandshakeFailed", "HandshakeRefused", "MessageTooLong", "ProbeSocket", "SocketClosed", "open_probe_socket"]
 
-RECEIVE = 64 * 1024
-HANDSHAKE_LIMIT = 64 * 1024
-"""Bytes that a server may send before it has accepted or refused."""
-
 CLOSE_WAIT = 1.0
 """Seconds to wait for the answer to our close frame; the TCP connection is closed in any case."""
+
+_TOO_BIG = 1009
 
 
 class HandshakeRefused(Exception):
@@ -61,87 +50,26 @@ class MessageTooLong(SocketClosed):
 class ProbeSocket:
     """An open websocket, for one reader. Made by `open_probe_socket`."""
 
-    def __init__(self, stream: trio.SocketStream, limit: int) -> None:
-        self._stream = stream
+    def __init__(self, connection: Connection, limit: int) -> None:
+        self._connection = connection
         self._limit = limit
-        self._protocol = WSConnection(ConnectionType.CLIENT)
-        self._events: Iterator[Event] = iter(())
-
-    async def shake_hands(self, address: Address, target: str) -> None:
-        """Do the opening handshake.
-
-        Raises:
-            HandshakeRefused: any other status than 101.
-            HandshakeFailed: no answer that can be understood.
-        """
-        try:
-            await self._stream.send_all(self._protocol.send(Request(host=str(address), target=target)))
-            received = 0
-            while True:
-                data = await self._stream.receive_some(RECEIVE)
-                received += len(data)
-                if not data:
-                    raise HandshakeFailed("closed during the handshake")
-                self._protocol.receive_data(data)
-                self._events = self._protocol.events()
-                match next(self._events, None):
-                    case AcceptConnection():
-                        return
-                    case RejectConnection(status_code=status):
-                        raise HandshakeRefused(status)
-                    case _ if received > HANDSHAKE_LIMIT:
-                        raise HandshakeFailed(f"no end of the handshake within {HANDSHAKE_LIMIT} bytes")
-                    case _:
-                        continue
-        except trio.BrokenResourceError as error:
-            raise HandshakeFailed("reset during the handshake") from error
-        except (RemoteProtocolError, LocalProtocolError) as error:
-            raise HandshakeFailed(f"malformed answer: {error}") from error
 
     async def receive(self) -> int:
-        """The length of the next whole message, in bytes or characters; pings are answered on the way.
+        """The length of the next whole message in bytes; pings are answered on the way.
 
         Raises:
             MessageTooLong: it is longer than the limit.
             SocketClosed: there will be none.
         """
-        length = 0
         try:
-            while True:
-                for event in self._events:
-                    match event:
-                        case TextMessage() | BytesMessage():
-                            length += len(event.data)
-                            if length > self._limit:
-                                raise MessageTooLong(f"a message of more than {self._limit} bytes")
-                            if event.message_finished:
-                                return length
-                        case Ping():
-                            await self._stream.send_all(self._protocol.send(event.response()))
-                        case CloseConnection(code=code):
-                            await self._stream.send_all(self._protocol.send(event.response()))
-                            raise SocketClosed(f"close code {code}")
-                        case _:
-                            continue
-                data = await self._stream.receive_some(RECEIVE)
-                if not data:
-                    raise SocketClosed("connection lost")
-                self._protocol.receive_data(data)
-                self._events = self._protocol.events()
-        except trio.BrokenResourceError as error:
-            raise SocketClosed("connection lost") from error
-        except (RemoteProtocolError, LocalProtocolError) as error:
-            raise SocketClosed(f"malformed frame: {error}") from error
+            return len(await self._connection.receive_bytes())
+        except ConnectionClosed as closed:
+            self._explain(closed)
 
-    async def close(self) -> None:
-        """Say goodbye if the other side still listens."""
-        with trio.move_on_after(CLOSE_WAIT):
-            try:
-                await self._stream.send_all(self._protocol.send(CloseConnection(code=1000)))
-                while True:
-                    await self.receive()
-            except (SocketClosed, LocalProtocolError, trio.BrokenResourceError):
-                return
+    def _explain(self, closed: ConnectionClosed) -> NoReturn:
+        if closed.code == _TOO_BIG and not closed.clean:
+            raise MessageTooLong(f"a message of more than {self._limit} bytes") from closed
+        raise SocketClosed("connection lost" if closed.code == ABNORMAL else f"close code {closed.code}") from closed
 
 
 @asynccontextmanager
@@ -166,12 +94,21 @@ async def open_probe_socket(
             stream = await trio.open_tcp_stream(address.host, address.port)
     except trio.TooSlowError:
         raise TimeoutError(f"no connection within {timeout:g} s") from None
-    async with stream:
-        socket = ProbeSocket(stream, limit)
-        try:
-            with trio.fail_at(deadline):
-                await socket.shake_hands(address, target)
-        except trio.TooSlowError:
-            raise TimeoutError(f"no answer to the handshake within {timeout:g} s") from None
-        yield socket
-        await socket.close()
+    try:
+        with trio.fail_at(deadline):
+            connection = await connecting.upgrade(
+                stream,
+                connecting.parse_url(f"ws://{address}{target}"),
+                message_bytes=limit,
+                close_seconds=CLOSE_WAIT,
+            )
+    except trio.TooSlowError:
+        raise TimeoutError(f"no answer to the handshake within {timeout:g} s") from None
+    except ConnectionResetError as error:
+        raise HandshakeFailed("reset during the handshake") from error
+    except handshake.HandshakeRefused as refused:
+        raise HandshakeRefused(refused.status) from None
+    except handshake.HandshakeFailed as failed:
+        raise HandshakeFailed(failed.reason.rstrip(".")) from None
+    async with connection:
+        yield ProbeSocket(connection, limit)

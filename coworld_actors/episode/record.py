@@ -16,6 +16,7 @@ from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd, SeatReport, Verdict
 from coworld_actors.episode.workspace import FOR_READERS, Workspace, write_atomically
+from coworld_actors.traffic.report import TapReport
 from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import PreconditionMissing
 
@@ -97,6 +98,7 @@ class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         reports: reporters and graders.
         phases: where the time went.
         actors: every process's life.
+        tap: what the tap saw; None without one.
         directory: where the files are; empty when there are none.
     """
 
@@ -113,6 +115,7 @@ class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     reports: tuple[SupportReport, ...]
     phases: tuple[PhaseTiming, ...]
     actors: tuple[ActorTiming, ...]
+    tap: TapReport | None = None
     directory: str
 
 

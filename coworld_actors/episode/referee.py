@@ -27,6 +27,7 @@ from coworld_actors.episode.findings import (
     SeatConnected,
     SeatEnded,
     SeatStarted,
+    Tapped,
     Violation,
 )
 
@@ -50,6 +51,7 @@ RefereeMessage = (
     | Violation
     | SeatStarted
     | SeatConnected
+    | Tapped
     | Looked
     | SeatEnded
     | InfrastructureFault
@@ -95,6 +97,8 @@ class Referee(Actor[RefereeMessage]):
                 facts.started[message.slot] = message.at
             case SeatConnected():
                 facts.connected.add(message.slot)
+            case Tapped():
+                facts.tapped = True
             case Looked():
                 # After the game's end nobody is connected, whoever was.
                 if facts.game_ended is None:

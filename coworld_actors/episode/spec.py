@@ -10,11 +10,13 @@ from pathlib import Path
 
 import msgspec
 
+from coworld_actors.episode.chaos import Chaos
 from coworld_actors.manifest.seats import EpisodePlan
+from coworld_actors.traffic.budget import Budget
 from coworld_protocol import contract
 from coworld_protocol.errors import Refused
 
-__all__ = ["EpisodeSpec", "Limits", "new_id"]
+__all__ = ["EpisodeSpec", "Limits", "TapSpec", "new_id"]
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -44,6 +46,20 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     support: float = 300.0
 
 
+class TapSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A tap between every player and the game, and what it does besides passing on and measuring.
+
+    Attributes:
+        budget: how long players may take; its verdict is part of the report and does not change that on the episode.
+        recording: a new file that keeps all traffic.
+        chaos: trouble on purpose.
+    """
+
+    budget: Budget | None = None
+    recording: Path | None = None
+    chaos: Chaos | None = None
+
+
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One episode to be played.
 
@@ -55,10 +71,11 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
         verify_replay: whether the replay is loaded into the game again.
         reports: whether reporters and graders run.
         role_env: further variables for every role, below the contract's own; public.
+        tap: whether and how the traffic of the players is watched; None lets them connect to the game directly.
         secret_env: variables for every player that appear in no file, event or argv.
 
     Raises:
-        Refused: an id that could not be a file's name.
+        Refused: an id that could not be a file's name, or chaos for a seat that is not there.
     """
 
     plan: EpisodePlan
@@ -68,6 +85,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     verify_replay: bool = False
     reports: bool = True
     role_env: Mapping[str, str] = {}
+    tap: TapSpec | None = None
     secret_env: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -75,6 +93,13 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
             raise Refused(
                 f"{self.id[:200]!r} cannot be an episode's id",
                 todo="use 1 to 100 letters, digits, '.', '_' and '-', the first one a letter or digit, or leave it out",
+            )
+        seats = len(self.plan.seats)
+        chaos = self.tap.chaos if self.tap is not None else None
+        if chaos is not None and chaos.seats is not None and (unknown := [n for n in chaos.seats if n >= seats]):
+            raise Refused(
+                f"--chaos: there is no seat {unknown[0]}",
+                todo=f"use seats from 0 to {seats - 1}, or leave seats= out for all",
             )
 
     def __repr__(self) -> str:

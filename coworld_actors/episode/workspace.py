@@ -137,6 +137,7 @@ class Workspace:
         self.episode = root / "episode.json"
         self.events = root / "events.jsonl"
         self.error_info = root / "error_info.json"
+        self.tap = root / "tap.json"
         self.bundle = root / "bundle.zip"
         self.replay_check = root / "replay-check"
         self.reports = root / "reports"

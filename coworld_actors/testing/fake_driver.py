@@ -26,6 +26,7 @@ from coworld_drivers import ports
 from coworld_drivers.driver import (
     Address,
     Connections,
+    Doorway,
     ExitStatus,
     Launch,
     MachineFault,
@@ -60,6 +61,11 @@ class FakeSite:
     def sees_connections(self) -> bool:
         """As the driver was told."""
         return self._driver.sees_connections
+
+    @property
+    def doorway(self) -> Doorway:
+        """On loopback, as its roles, which are of this process."""
+        return Doorway(bind=ports.HOST, host=ports.HOST)
 
     async def connected(self, address: Address) -> Connections:
         """The roles whose script says that it is connected; the address makes no difference."""

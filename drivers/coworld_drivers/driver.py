@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_LOG_LIMIT",
     "Address",
     "Connections",
+    "Doorway",
     "Driver",
     "ExitKind",
     "ExitStatus",
@@ -173,6 +174,18 @@ class Connections(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
+class Doorway(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a server of this runtime has to listen so that the roles of a site can connect to it.
+
+    Attributes:
+        bind: IPv4 address of this machine to listen on.
+        host: name or IPv4 address by which the roles reach it.
+    """
+
+    bind: str
+    host: str
+
+
 class Handle(Protocol):
     """One started role."""
 
@@ -232,6 +245,11 @@ class Site(Protocol):
     @property
     def sees_connections(self) -> bool:
         """Whether `connected` can be asked here."""
+        ...
+
+    @property
+    def doorway(self) -> Doorway | None:
+        """Where roles reach a server of this runtime; None when they cannot."""
         ...
 
     async def connected(self, address: Address) -> Connections:

@@ -22,7 +22,7 @@ from typing import Self
 import trio
 
 from coworld_drivers import connections, ports
-from coworld_drivers.driver import Address, Connections, Launch, MachineFault, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, Doorway, Launch, MachineFault, StartFailed, Wanted
 from coworld_drivers.environment import child_mark, inherited, role_environment
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import ImageMap
@@ -241,6 +241,11 @@ class ProcessSite:
     def sees_connections(self) -> bool:
         """Always: the kernel tells which process holds which connection."""
         return True
+
+    @property
+    def doorway(self) -> Doorway:
+        """On loopback, as the roles themselves."""
+        return Doorway(bind=ports.HOST, host=ports.HOST)
 
     async def connected(self, address: Address) -> Connections:
         """Who is connected to `address`; incomplete while somebody is who belongs neither to a role nor to this process."""

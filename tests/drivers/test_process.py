@@ -14,7 +14,7 @@ import psutil
 import pytest
 import trio
 
-from coworld_drivers.driver import Address, Connections, ExitKind, MachineFault, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, Doorway, ExitKind, MachineFault, StartFailed, Wanted
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
@@ -445,6 +445,7 @@ async def test_the_site_sees_who_is_connected(bench, until):
         port = listener.socket.getsockname()[1]
         address = Address(host="127.0.0.1", port=port)
         assert site.sees_connections
+        assert site.doorway == Doorway(bind="127.0.0.1", host="127.0.0.1")
         assert await site.connected(address) == all_of()
         await site.start(bench.launch("python", "-c", dial(port), name="dials"))
         await site.start(bench.launch("setsid", "--wait", "python", "-c", dial(port), name="apart"))

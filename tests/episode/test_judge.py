@@ -73,6 +73,39 @@ def test_a_clean_episode_is_good_and_blames_nobody() -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "more", "end"),
+    [
+        # Exit code 0 without ever having connected, with time to connect: it never came.
+        (CLEAN, {"at": 5.0}, SeatEnd.NEVER_CONNECTED),
+        (CLEAN, {"at": 10.5}, SeatEnd.NEVER_CONNECTED),
+        # It left before the game was over, so it had no reason to, however short the game was.
+        (CLEAN, {"at": 5.0, "started": {0: 9.0}}, SeatEnd.NEVER_CONNECTED),
+        # The game was over before anybody could have connected.
+        (CLEAN, {"at": 10.5, "started": {0: 9.0}}, SeatEnd.FINISHED),
+        (STOPPED, {"at": 10.5, "started": {0: 9.0}}, SeatEnd.STOPPED),
+        (STOPPED, {"at": 10.5, "started": {0: 9.0}, "overstayed": True}, SeatEnd.OVERSTAYED),
+        # No look is needed, nor would one help.
+        (STOPPED, {"at": 10.5, "looked_at": None, "misses": {}}, SeatEnd.NEVER_CONNECTED),
+        (STOPPED, {"at": 1.5}, SeatEnd.STOPPED),
+        # A crash is a crash.
+        (FAILED, {"at": 5.0}, SeatEnd.CRASHED),
+        (OOM, {"at": 5.0}, SeatEnd.OUT_OF_MEMORY),
+    ],
+)
+def test_with_a_tap_it_is_known_who_never_connected(status: ExitStatus, more: dict[str, object], end: SeatEnd) -> None:
+    """Absence is proven then, and no longer only likely."""
+    assert end_of(status, connected={1}, tapped=True, **more) is end
+    assert end_of(status, tapped=True, **more) is not SeatEnd.NEVER_CONNECTED
+
+
+def test_with_a_tap_every_seat_says_whether_it_was_connected() -> None:
+    """Also one that did nothing wrong."""
+    ended = {slot: SeatEnded(at=10.5, slot=slot, status=STOPPED) for slot in (0, 1)}
+    found = facts(connected={0}, tapped=True, seats=ended, started={0: 9.0, 1: 9.0})
+    assert [report.connected for report in seat_reports(found, SEATS, None)] == [True, False]
+
+
+@pytest.mark.parametrize(
     ("found", "results", "replay", "reason", "error", "blame"),
     [
         (

@@ -46,16 +46,16 @@ async def test_a_refusal_with_an_endless_body_is_not_read_to_its_end(server) -> 
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
-        (strangers.closes, "closed during the handshake"),
+        (strangers.closes, "closed the connection instead of answering"),
         (strangers.resets, "reset during the handshake"),
-        (strangers.says("welcome to the dungeon\r\n\r\n"), "malformed answer"),
-        (strangers.says(b"\x00\xff\x00\xff\r\n\r\n"), "malformed answer"),
-        (strangers.says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), "malformed answer"),
+        (strangers.says("welcome to the dungeon\r\n\r\n"), "does not speak HTTP"),
+        (strangers.says(b"\x00\xff\x00\xff\r\n\r\n"), "does not speak HTTP"),
+        (strangers.says("HTTP/1.1 101 Switching Protocols\r\n\r\n"), "does not upgrade to websocket"),
         (
             strangers.endless("HTTP/1.1 101 Switching Protocols\r\n", b"X-More: of the same\r\n" * 64),
-            "malformed answer",
+            "too long",
         ),
-        (strangers.endless("HTTP/1.1 101 ", b"x" * 65536), "malformed answer"),
+        (strangers.endless("HTTP/1.1 101 ", b"x" * 65536), "too long"),
     ],
     ids=["closes", "resets", "text", "binary", "no-proof", "endless-header", "endless-line"],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from coworld_actors.actors import ActorSystem, Event, Record
 from coworld_actors.episode import events
+from coworld_actors.episode.chaos import Direction, Fault
 from coworld_actors.episode.events import Phase, PhaseEntered, RoleEnded, RoleStarted
 from coworld_actors.episode.record import EpisodeRecord, Recorder, write_record
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd
@@ -27,6 +28,7 @@ EVERY = [
     events.RoleStarted(role="game", name="game"),
     events.GameRestarted(port=1, attempt=1),
     events.SeatJoined(slot=0),
+    events.ChaosInjected(slot=0, connection=0, direction=Direction.TO_GAME, fault=Fault.STALL, frame=3, seconds=0.5),
     events.RoleEnded(role="player", name="player-0", end="exit code 0", ok=True, slot=0),
     events.SupportEnded(role="grader", id="g", ok=False, message="m"),
     events.EpisodeEnded(verdict=GOOD, seats=(seat(0),)),
@@ -58,6 +60,7 @@ async def test_every_event_is_a_line_with_its_tag(system: ActorSystem, workspace
         "role_started",
         "game_restarted",
         "seat_joined",
+        "chaos_injected",
         "role_ended",
         "support_ended",
         "episode_ended",

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -16,13 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 ORCHARD = ROOT / "examples" / "orchard"
 # The example is a program of its own; its package is found where its image would have it.
 sys.path.insert(0, str(ORCHARD))
+
+PATIENCE = 60.0
+"""Seconds after which a page is given up."""
 
 
 class Processes:
@@ -135,120 +135,35 @@ def show_replay(processes: Processes) -> Callable[[Path], Episode]:
     return start
 
 
-class Browser:
-    """Chromium, driven over the WebDriver protocol."""
-
-    KEYS: Mapping[str, str] = {
-        "ArrowLeft": "\ue012",
-        "ArrowUp": "\ue013",
-        "ArrowRight": "\ue014",
-        "ArrowDown": "\ue015",
-    }
-
-    def __init__(self, driver: str, profile: Path) -> None:
-        flags = [
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--window-size=1200,800",
-        ]
-        flags += [
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--disable-dev-shm-usage",
-        ]
-        options = {"args": [*flags, f"--user-data-dir={profile}"], "binary": shutil.which("chromium")}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        self._http = httpx.Client(base_url=driver, timeout=120)
-        answer = self._http.post("/session", json={"capabilities": {"alwaysMatch": wanted}})
-        assert answer.status_code == 200, answer.text
-        self._session = answer.json()["value"]["sessionId"]
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self._http.request(method, f"/session/{self._session}{path}", json=body)
-        assert answer.status_code == 200, answer.text
-        return answer.json()["value"]
-
-    def open(self, url: str) -> None:
-        self._call("POST", "/url", {"url": url})
-
-    def run(self, script: str, *args: Any) -> Any:
-        return self._call("POST", "/execute/sync", {"script": script, "args": args})
-
-    def until(self, script: str, seconds: float = 60) -> Any:
-        """Ask until the script's value is true; the value."""
-        deadline = time.monotonic() + seconds
-        while True:
-            if value := self.run(script):
-                return value
-            assert time.monotonic() < deadline, f"never true: {script}\n{self.run('return document.body.outerHTML')}"
-            time.sleep(0.02)
-
-    def _keys(self, *actions: Mapping[str, str]) -> None:
-        self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": list(actions)}]})
-
-    def press(self, key: str) -> None:
-        """Press and release a key, by its name or its character."""
-        value = self.KEYS.get(key, key)
-        self._keys({"type": "keyDown", "value": value}, {"type": "keyUp", "value": value})
-
-    def hold(self, key: str) -> None:
-        self._keys({"type": "keyDown", "value": self.KEYS.get(key, key)})
-
-    def release(self, key: str) -> None:
-        self._keys({"type": "keyUp", "value": self.KEYS.get(key, key)})
-
-    def errors(self) -> list[str]:
-        """What the pages have complained about since the last call."""
-        entries = self._call("POST", "/se/log", {"type": "browser"})
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-    def picture(self) -> bytes:
-        """A PNG of the page."""
-        return base64.b64decode(self._call("GET", "/screenshot"))
-
-    def quit(self) -> None:
-        self._call("DELETE", "")
-        self._http.close()
-
-
-@pytest.fixture(scope="session")
-def chromedriver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a running chromedriver, for the whole session."""
-    program = shutil.which("chromedriver")
-    assert program, (
-        "the page tests need Debian's chromium and chromium-driver: apt-get install chromium chromium-driver"
-    )
-    directory = tmp_path_factory.mktemp("chromedriver")
-    log = directory / "driver.log"
-    environ = os.environ | {"HOME": str(directory), "TMPDIR": str(directory)}
-    with log.open("wb") as out:
-        # A group of its own: chromedriver's children are ended with it.
-        process = subprocess.Popen([program, "--port=0"], stdout=out, stderr=out, env=environ, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"on port (\d+)\.", log.read_text())):
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{found[1]}"
-    finally:
-        process.terminate()
-        process.wait()
-        # Chromium's helpers follow their parent; whoever of the group is still there is ended here.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """A running Chromium of Debian's, for one module's pages."""
+    program = shutil.which("chromium")
+    if program is None:
+        missing = "The page tests need Debian's chromium: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--disable-sync"]
+    # Until it stops, Playwright leaves its asyncio loop running in this thread: nothing else in the module may need one.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=flags, timeout=PATIENCE * 1000)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
-def browser(chromedriver: str, tmp_path: Path) -> Iterator[Browser]:
-    """A fresh Chromium with a profile of its own; the test fails when a page logged an error."""
-    chromium = Browser(chromedriver, tmp_path / "profile")
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page with a profile of its own; the test fails when it has logged an error."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    # The machine may be busy with the rest of the suite.
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     try:
-        yield chromium
-        assert chromium.errors() == []
+        yield page
     finally:
-        chromium.quit()
+        context.close()
+    assert errors == []

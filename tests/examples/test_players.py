@@ -74,7 +74,7 @@ def test_the_players_on_the_sdk_import_little():
     loaded = set(json.loads(done.stdout))
     heavy = {"httpx", "trio_websocket", "fastjsonschema", "click", "rich", "structlog", "asyncio", "websockets"}
     assert loaded & heavy == set()
-    assert "coworld_protocol.sdk.transport" not in loaded
+    assert "coworld_protocol.ws.pump" not in loaded
 
 
 @pytest.mark.parametrize("player", ["greedy", "random_walk", "plain"])

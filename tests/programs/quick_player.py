@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import sys
+import time
 from urllib.parse import urlsplit
 
 BEHAVIOUR = os.environ.get("BEHAVIOUR", "plays")
@@ -28,5 +29,7 @@ while len(head := reader.read(2)) == 2:
     if BEHAVIOUR == "crashes_mid" and message["tick"] == 2:
         print("division by zero", file=sys.stderr, flush=True)
         os._exit(8)
+    if BEHAVIOUR == "thinks_long" and message["tick"] == 2:
+        time.sleep(3)
     # A client's frame is masked; with a mask of zeros that changes nothing.
     connection.sendall(b"\x81\x81\0\0\0\0" + b"1")

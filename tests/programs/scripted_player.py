@@ -17,6 +17,8 @@ if BEHAVIOUR == "crashes_at_once":
 if BEHAVIOUR == "shouts_and_dies":
     print(" ".join(os.environ.values()), file=sys.stderr)
     sys.exit(7)
+if BEHAVIOUR == "stays_away":
+    sys.exit(0)
 if BEHAVIOUR == "never_connects":
     time.sleep(600)
 if BEHAVIOUR == "floods":

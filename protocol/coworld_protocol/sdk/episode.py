@@ -1,4 +1,9 @@
-"""One episode: rules in the middle, seats and viewers around them, and the clock that drives them."""
+"""One episode: rules in the middle, seats and viewers around them, and the clock that drives them.
+
+In lockstep without a rate nobody's clock is needed while moves come: the transport says when everything that had arrived was
+handed over, and if nobody is left to wait for, the next tick is made right there, by a plain call. The task in `play` only wakes up
+for what no message announces: rates, deadlines, seats that left, and the end.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +12,17 @@ from typing import Generic, Literal, TypeVar
 import msgspec
 import trio
 
+from coworld_protocol.sdk.audience import Audience
 from coworld_protocol.sdk.rules import GameConfig, Replay, Rules
-from coworld_protocol.sdk.seats import Seats
-from coworld_protocol.sdk.web import Endpoint, Socket
+from coworld_protocol.sdk.seats import Seats, text_frame
+from coworld_protocol.ws.frames import TEXT, encode
+from coworld_protocol.ws.web import Socket
 
 __all__ = ["AdminCommand", "Episode", "Finished", "Status"]
 
 MoveT = TypeVar("MoveT")
 
 _DEFAULT_RATE = 5.0
-_LEFT = 1000
 _UNSUPPORTED = 1003
 _FAREWELL_SECONDS = 5.0
 
@@ -74,6 +80,8 @@ class Episode(Generic[MoveT]):
     Attributes:
         seconds: how long the ticks took in all, once they are over.
         seats: who sits where.
+        viewers: who watches `/global`.
+        admins: who is at `/admin`.
     """
 
     def __init__(self, config: GameConfig, rules: Rules[MoveT], move_type: type[MoveT]) -> None:
@@ -81,168 +89,177 @@ class Episode(Generic[MoveT]):
         self._rules = rules
         self._rate = config.tick_rate
         self._started = False
-        self._running = trio.Event()
-        self._running.set()
-        self._over = False
-        self._viewers: set[Socket] = set()
-        self._admins: set[Socket] = set()
-        self._viewers_gone = trio.Event()
-        self._frames: list[msgspec.Raw] = []
-        self._start = msgspec.Raw(msgspec.json.encode(rules.snapshot()))
-        self._encoded: tuple[object, str] = (None, "")
+        self._paused = False
+        self._first = self._begin = 0.0
+        self._bell = _Bell()
+        # Whether `settled` makes the ticks itself; whether the task in `play` waits for the last move of a tick.
+        self._stepping = False
+        self._awaiting = False
+        self._encode = msgspec.json.Encoder().encode
+        self._start = self._encode(rules.snapshot())
+        self._frames: list[bytes] = []
         self.seconds = 0.0
-        self.seats: Seats[MoveT] = Seats(
-            config.tokens, move_type, greet=self._greeting, tick=lambda: rules.tick, changed=self._tell_status
-        )
+        self.seats: Seats[MoveT] = Seats(config.tokens, move_type, greet=self._greet_seat, changed=self._changed)
+        self.seats.tick = rules.tick
+        self.viewers = Audience(self._greet_viewer, self._bell.ring)
+        self.admins = Audience(lambda: [self._status()], self._bell.ring, self._command)
 
     async def play(self) -> None:
         """From the first seat to the last tick. Nothing is written and nobody is told yet."""
         with trio.move_on_after(self._config.player_connect_timeout_seconds):
-            await self.seats.all_connected()
+            while not self.seats.full:
+                await self._bell.heard()
         self._started = True
+        self._first = self._begin = trio.current_time()
+        self._choose()
         self._tell_status()
-        first = begin = trio.current_time()
         while not self._rules.done:
-            await self._running.wait()
-            begin = await self._tick_time(begin)
-            self._tick()
-        self.seconds = trio.current_time() - first
+            due, look = self._due()
+            now = trio.current_time()
+            if due <= now:
+                self._tick(due, now)
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.move_on_at(look):
+                    await self._bell.heard()
+
+    def settled(self) -> None:
+        """Every message that had arrived was handed over: in lockstep, tick if there is nobody left to wait for. One tick per call."""
+        if (self._stepping or self._awaiting) and not self.seats.waiting:
+            if self._stepping:
+                now = trio.current_time()
+                self._tick(now, now)
+            else:
+                self._bell.ring()
 
     def replay(self) -> bytes:
         """The replay file."""
-        results = msgspec.Raw(msgspec.json.encode(self._rules.results()))
-        return msgspec.json.encode(Replay(start=self._start, frames=self._frames, results=results))
+        raw = msgspec.Raw
+        return self._encode(
+            Replay(start=raw(self._start), frames=[raw(frame) for frame in self._frames], results=raw(self.results()))
+        )
 
     def results(self) -> bytes:
         """The results file."""
-        return msgspec.json.encode(self._rules.results())
+        return self._encode(self._rules.results())
 
     async def farewell(self) -> None:
         """Tell everybody how it ended and give their sockets a moment to close."""
-        self._over = True
         self._tell_status()
-        for slot in range(len(self._config.tokens)):
-            self.seats.send(slot, self._encode(self._rules.final(slot)))
-        self.seats.close_all()
-        finished = self._encode(Finished(results=msgspec.Raw(self.results())))
-        for socket in list(self._viewers):
-            socket.send(finished)
-        for socket in [*self._viewers, *self._admins]:
-            socket.close(_LEFT, "episode over")
+        self.seats.tell(self._rules.final)
+        self.seats.dismiss()
+        self.viewers.show(text_frame(Finished(results=msgspec.Raw(self.results()))))
+        self.viewers.dismiss()
+        self.admins.dismiss()
         with trio.move_on_after(_FAREWELL_SECONDS):
-            await self.seats.all_gone()
-            while self._viewers or self._admins:
-                self._viewers_gone = trio.Event()
-                await self._viewers_gone.wait()
+            while not self.seats.empty or self.viewers or self.admins:
+                await self._bell.heard()
 
-    def viewer(self) -> Endpoint:
-        """What receives the websocket of a `/global` viewer."""
-        return _Onlooker(self, self._viewers)
-
-    def admin(self) -> Endpoint:
-        """What receives the websocket of an `/admin` client."""
-        return _Onlooker(self, self._admins, admin=True)
-
-    async def _tick_time(self, begin: float) -> float:
-        """Wait until the tick that began at `begin` is over; ends with the time when the next one begins."""
+    def _due(self) -> tuple[float, float]:
+        """When the next tick is due as things are, and when to look again though nothing has changed."""
+        begin = self._begin
+        self._awaiting = False
+        if self._paused:
+            return float("inf"), float("inf")
         if self._config.mode == "realtime":
             due = begin + 1.0 / (self._rate or _DEFAULT_RATE)
-            await trio.sleep_until(due)
-            # The next tick is counted from when this one was due, so delays do not add up; after a stall or a pause of more than
-            # a tick the clock starts anew instead of catching up in a burst.
-            now = trio.current_time()
-            return due if now - due < due - begin else now
-        with trio.move_on_at(begin + self._config.tick_timeout_seconds):
-            await self.seats.all_moved(self._config.reconnect_grace_seconds)
-        if self._rate:
-            await trio.sleep_until(begin + 1.0 / self._rate)
+            return due, due
+        earliest = begin + 1.0 / self._rate if self._rate else begin
+        look = self.seats.forget(self._config.reconnect_grace_seconds)
+        if not self.seats.waiting:
+            return earliest, earliest
+        self._awaiting = True
+        due = max(earliest, begin + self._config.tick_timeout_seconds)
+        return due, min(due, look)
+
+    def _tick(self, due: float, now: float) -> None:
+        """Make the tick that was due at `due`."""
+        rules, seats = self._rules, self.seats
+        # In real time the next tick is counted from when this one was due, so delays do not add up; after a stall or a pause of more
+        # than a tick the clock starts anew instead of catching up in a burst. In lockstep a tick's time begins when it is made.
+        drifted = self._config.mode == "realtime" and now - due < due - self._begin
+        self._begin = due if drifted else now
+        rules.step(seats.take_moves())
+        seats.tick = rules.tick
+        frame = self._encode(rules.frame())
+        self._frames.append(frame)
+        if self.viewers:
+            self.viewers.show(encode(TEXT, frame))
+        if rules.done:
+            self.seconds = now - self._first
+            self._choose()
+            self._bell.ring()
         else:
-            await trio.lowlevel.checkpoint()
-        return trio.current_time()
+            seats.tell(rules.observe)
 
-    def _tick(self) -> None:
-        self._rules.step(self.seats.take_moves())
-        frame = msgspec.json.encode(self._rules.frame())
-        self._frames.append(msgspec.Raw(frame))
-        if self._viewers:
-            text = frame.decode()
-            for socket in self._viewers:
-                socket.send(text)
-        if not self._rules.done:
-            for slot, seated in enumerate(self.seats.connected):
-                if seated:
-                    self.seats.send(slot, self._encode(self._rules.observe(slot)))
+    def _choose(self) -> None:
+        """Decide who makes the ticks from here on."""
+        self._stepping = (
+            self._config.mode == "lockstep"
+            and not self._rate
+            and self._started
+            and not self._paused
+            and not self._rules.done
+        )
 
-    def _encode(self, message: object) -> str:
-        """The message as text; the newest one is remembered, so one object sent to many seats is encoded once."""
-        if self._encoded[0] is not message:
-            self._encoded = (message, msgspec.json.encode(message).decode())
-        return self._encoded[1]
-
-    def _greeting(self, slot: int) -> list[str]:
+    def _greet_seat(self, slot: int) -> list[bytes]:
         welcome = self._rules.welcome(slot)
         now = self._rules.final(slot) if self._rules.done else self._rules.observe(slot)
-        return [self._encode(message) for message in (welcome, now) if message is not None]
+        return [text_frame(message) for message in (welcome, now) if message is not None]
 
-    def _tell_status(self) -> None:
-        if self._viewers or self._admins:
-            text = self._status()
-            for socket in [*self._viewers, *self._admins]:
-                socket.send(text)
+    def _greet_viewer(self) -> list[bytes]:
+        return [text_frame(self._rules.snapshot()), self._status()]
 
-    def _status(self) -> str:
-        status = Status(
-            started=self._started,
-            paused=not self._running.is_set(),
-            done=self._rules.done,
-            tick=self._rules.tick,
-            tick_rate=self._rate,
-            connected=self.seats.connected,
-        )
-        return msgspec.json.encode(status).decode()
-
-    def _command(self, command: AdminCommand) -> None:
-        if command.command == "pause":
-            if self._running.is_set():
-                self._running = trio.Event()
-        elif command.command == "resume":
-            self._running.set()
-        elif command.tick_rate is not None and 0 <= command.tick_rate <= 1000:
-            self._rate = command.tick_rate
+    def _changed(self) -> None:
+        self._bell.ring()
         self._tell_status()
 
+    def _tell_status(self) -> None:
+        if self.viewers or self.admins:
+            frame = self._status()
+            self.viewers.show(frame)
+            self.admins.show(frame)
 
-class _Onlooker:
-    """One connection of a viewer or an administrator."""
+    def _status(self) -> bytes:
+        return text_frame(
+            Status(
+                started=self._started,
+                paused=self._paused,
+                done=self._rules.done,
+                tick=self._rules.tick,
+                tick_rate=self._rate,
+                connected=self.seats.connected,
+            )
+        )
 
-    def __init__(self, episode: Episode[MoveT], group: set[Socket], *, admin: bool = False) -> None:
-        self._episode = episode
-        self._group = group
-        self._admin = admin
-        self._socket: Socket | None = None
-
-    def opened(self, socket: Socket) -> None:
-        self._socket = socket
-        episode = self._episode
-        if not self._admin:
-            socket.send(msgspec.json.encode(episode._rules.snapshot()).decode())  # noqa: SLF001
-        socket.send(episode._status())  # noqa: SLF001
-        if episode._over:  # noqa: SLF001
-            socket.close(_LEFT, "episode over")
-        self._group.add(socket)
-
-    def received(self, message: str | bytes) -> None:
-        if not self._admin or self._socket is None:
-            return
+    def _command(self, socket: Socket, payload: bytes) -> None:
         try:
-            command = msgspec.json.decode(message, type=AdminCommand)
+            command = msgspec.json.decode(payload, type=AdminCommand)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            self._socket.close(_UNSUPPORTED, "not a command")
+            socket.close(_UNSUPPORTED, "not a command")
             return
-        self._episode._command(command)  # noqa: SLF001
+        if command.command == "pause":
+            self._paused = True
+        elif command.command == "resume":
+            if self._paused and self._config.mode == "lockstep":
+                # The time of a tick that was halted begins anew.
+                self._begin = trio.current_time()
+            self._paused = False
+        elif command.tick_rate is not None and 0 <= command.tick_rate <= 1000:
+            self._rate = command.tick_rate
+        self._choose()
+        self._changed()
 
-    def closed(self, code: int) -> None:
-        del code
-        if self._socket is not None:
-            self._group.discard(self._socket)
-            self._episode._viewers_gone.set()  # noqa: SLF001
+
+class _Bell:
+    """Wakes the one task that waits; nobody hears a bell that rang before."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    async def heard(self) -> None:
+        self._event = trio.Event()
+        await self._event.wait()

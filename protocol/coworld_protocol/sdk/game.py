@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NoReturn, TypeVar
 
 import msgspec
 import trio
@@ -22,22 +22,24 @@ from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused, alone
 from coworld_protocol.sdk.episode import Episode
 from coworld_protocol.sdk.pages import load_pages
-from coworld_protocol.sdk.rules import GameConfig, Replay, Rules
-from coworld_protocol.sdk.transport import serve
-from coworld_protocol.sdk.uris import inflate, read_uri, write_uri
-from coworld_protocol.sdk.web import Endpoint, Limits, Request, Response, Socket
+from coworld_protocol.sdk.rules import GameConfig, Rules
+from coworld_protocol.sdk.sites import EpisodeSite, ReplaySite, Site, load_replay
+from coworld_protocol.sdk.uris import compress, encoding_of, file_path, read_uri, write_uri
+from coworld_protocol.switches import ENV_OLD_NAMES, ENV_UNIX_SOCKET
+from coworld_protocol.ws.frames import TEXT, encode
+from coworld_protocol.ws.pump import serve
+from coworld_protocol.ws.web import Limits, Socket
 
-__all__ = ["GameServer", "load_replay"]
+__all__ = ["GameServer"]
 
 ConfigT = TypeVar("ConfigT", bound=GameConfig)
 MoveT = TypeVar("MoveT")
 
-_NOT_THERE = Response(status=403, body=b"This seat and token do not fit.\n")
-_UPGRADE = Response(
-    status=426, body=b"This is a websocket.\n", headers=(("Upgrade", "websocket"), ("Connection", "Upgrade"))
-)
-_HEALTHY = Response(body=b'{"ok": true}\n', content_type="application/json")
-_SOCKET_ROUTES = {contract.ROUTE_PLAYER, contract.ROUTE_GLOBAL, contract.ROUTE_ADMIN, contract.ROUTE_REPLAY}
+
+_REFUSED = 1008
+_FETCHES = 4
+"""Replays fetched for viewers at the same time; each is in memory whole."""
+_CONTENT_TYPES = {"identity": "application/json", "zlib": "application/zlib", "gzip": "application/gzip"}
 
 
 class GameServer(Generic[ConfigT, MoveT]):
@@ -49,7 +51,13 @@ class GameServer(Generic[ConfigT, MoveT]):
         move: the Struct that a player's message must decode to.
         pages: directory with `player.html`, `global.html`, `replay.html`, optional `admin.html`, and what they load from
             beside themselves.
-        limits: what one connection may cost.
+        limits: what one connection may cost; None: the usual limits, but with as much time to answer a ping as a tick may take,
+            so that a player that thinks and does nothing else meanwhile is left in peace.
+        old_names: whether the names of the contract's versions up to 0.1.7 work besides the current ones: pages below `/clients/`,
+            replay mode by `COGAME_REPLAY_SERVER=1`, and `/replay?uri=`, by which whoever reaches the port makes the game read
+            any replay it can reach. So it is off unless asked for, here or by `COWORLD_ACTORS_OLD_NAMES=1`.
+        spin: whether the server may look again for a moment before it sleeps while answers are due; see `ws.spin`, whose
+            environment switch can forbid it and force it.
     """
 
     def __init__(
@@ -60,12 +68,16 @@ class GameServer(Generic[ConfigT, MoveT]):
         move: type[MoveT],
         pages: Path,
         limits: Limits | None = None,
+        old_names: bool = False,
+        spin: bool = True,
     ) -> None:
         self._config_type = config
         self._rules = rules
         self._move = move
         self._pages = pages
         self._limits = limits
+        self._old_names = old_names
+        self._spin = spin
 
     def main(self, environ: Mapping[str, str] | None = None) -> int:
         """Run to the end and return the exit status; a failure is one to four lines on stderr."""
@@ -92,40 +104,80 @@ class GameServer(Generic[ConfigT, MoveT]):
         Raises:
             CoworldError: the game cannot be run or its results cannot be written.
         """
-        host = environ.get(contract.ENV_HOST, contract.CONTAINER_HOST)
-        port = _port(environ.get(contract.ENV_PORT, str(contract.CONTAINER_PORT)))
-        pages = load_pages(self._pages)
+        old_names = self._old_names or environ.get(ENV_OLD_NAMES) == "1"
         replay_uri = environ.get(contract.ENV_LOAD_REPLAY_URI)
+        if replay_uri or (old_names and environ.get(contract.ENV_REPLAY_SERVER) == "1"):
+            await self._show(environ, replay_uri, old_names, task_status)
+        else:
+            await self._play(environ, old_names, task_status)
+
+    async def _play(self, environ: Mapping[str, str], old_names: bool, task_status: trio.TaskStatus[int]) -> None:
+        listen = _listen(environ)
+        pages = load_pages(self._pages)
+        results_uri = _required(environ, contract.ENV_RESULTS_URI)
+        save_uri = environ.get(contract.ENV_SAVE_REPLAY_URI)
+        for uri in (results_uri, save_uri or results_uri):
+            # A scheme that cannot be written is better known now than when the episode is over.
+            file_path(uri)
+        config = await self._read_config(_required(environ, contract.ENV_CONFIG_URI))
+        rules = self._rules(msgspec.structs.replace(config, tokens=("",) * len(config.tokens)))
+        episode = Episode(config, rules, self._move)
+        site = EpisodeSite(pages, episode, admin=config.admin, old_names=old_names)
         async with trio.open_nursery() as nursery:
-            if replay_uri:
-                replay = load_replay(await trio.to_thread.run_sync(read_uri, replay_uri, abandon_on_cancel=True))
-                bound = await nursery.start(self._serve, _ReplaySite(pages, replay), host, port)
-                task_status.started(bound)
-                _say(f"showing the replay on port {bound}")
-                await trio.sleep_forever()
-            results_uri = _required(environ, contract.ENV_RESULTS_URI)
-            config = await self._read_config(_required(environ, contract.ENV_CONFIG_URI))
-            rules = self._rules(msgspec.structs.replace(config, tokens=("",) * len(config.tokens)))
-            episode = Episode(config, rules, self._move)
-            bound = await nursery.start(self._serve, _EpisodeSite(pages, episode, admin=config.admin), host, port)
+            usual = Limits()
+            patient = msgspec.structs.replace(usual, pong_seconds=max(usual.pong_seconds, config.tick_timeout_seconds))
+            bound = await nursery.start(self._serve, site, self._limits or patient, *listen)
             task_status.started(bound)
             _say(f"listening on port {bound} for {len(config.tokens)} seats, {config.mode}")
             await episode.play()
-            seconds = max(episode.seconds, 1e-6)
             await _write(results_uri, episode.results(), "application/json", environ.get(contract.ENV_RESULTS_METHOD))
-            save_uri = environ.get(contract.ENV_SAVE_REPLAY_URI)
             if save_uri:
-                await _write(
-                    save_uri, episode.replay(), "application/json", environ.get(contract.ENV_SAVE_REPLAY_METHOD)
-                )
+                await _save_replay(save_uri, episode.replay(), environ.get(contract.ENV_SAVE_REPLAY_METHOD))
             await episode.farewell()
+            seconds = max(episode.seconds, 1e-6)
             _say(f"the episode is over: {rules.tick} ticks in {seconds:.2f} s, {rules.tick / seconds:.1f} per second")
             nursery.cancel_scope.cancel()
 
+    async def _show(
+        self, environ: Mapping[str, str], uri: str | None, old_names: bool, task_status: trio.TaskStatus[int]
+    ) -> NoReturn:
+        listen = _listen(environ)
+        pages = load_pages(self._pages)
+        replay = await _read_replay(uri) if uri else None
+        limiter = trio.CapacityLimiter(_FETCHES)
+
+        async def project(uri: str, socket: Socket) -> None:
+            async with limiter:
+                if not socket.open:
+                    return
+                try:
+                    socket.send_frame(encode(TEXT, await _read_replay(uri)))
+                except CoworldError:
+                    # What was wrong is not told: the asker could learn from it what there is to be read.
+                    socket.close(_REFUSED, "the replay cannot be shown")
+
+        async with trio.open_nursery() as nursery:
+
+            def fetch(uri: str, socket: Socket) -> None:
+                nursery.start_soon(project, uri, socket)
+
+            site = ReplaySite(pages, replay, fetch if old_names else None)
+            bound = await nursery.start(self._serve, site, self._limits or Limits(), *listen)
+            task_status.started(bound)
+            _say(f"showing {'the replay' if replay else 'replays'} on port {bound}")
+        raise AssertionError("a server that was started serves until it is cancelled")
+
     async def _serve(
-        self, site: _Site, host: str, port: int, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+        self,
+        site: Site,
+        limits: Limits,
+        host: str,
+        port: int,
+        unix: str | None,
+        *,
+        task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        await serve(site, host=host, port=port, limits=self._limits, task_status=task_status)
+        await serve(site, host=host, port=port, limits=limits, unix=unix, spin=self._spin, task_status=task_status)
 
     async def _read_config(self, uri: str) -> ConfigT:
         text = await trio.to_thread.run_sync(read_uri, uri, abandon_on_cancel=True)
@@ -139,112 +191,28 @@ class GameServer(Generic[ConfigT, MoveT]):
         return config
 
 
-def load_replay(data: bytes) -> bytes:
-    """The message that `/replay` sends, from a replay file: as it was written, or compressed with zlib or gzip.
-
-    The content decides, not the name: early runners stored gzip bytes under `.z`, and a replay starts with a brace.
-
-    Raises:
-        Refused: the file is not a replay.
-    """
-    if data[:2] == b"\x1f\x8b":
-        data = inflate(data, "gzip")
-    elif data[:1] == b"\x78":
-        data = inflate(data, "zlib")
-    try:
-        msgspec.json.decode(data, type=Replay)
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise Refused(
-            "The replay cannot be shown.", evidence=str(error), todo="name a replay that this game wrote"
-        ) from error
-    return data
+async def _read_replay(uri: str) -> bytes:
+    return await trio.to_thread.run_sync(lambda: load_replay(read_uri(uri)), abandon_on_cancel=True)
 
 
-class _Site:
-    """The routes of one mode: pages under `/client/`, sockets beside them."""
-
-    def __init__(self, pages: Mapping[str, Response], shown: Mapping[str, str]) -> None:
-        self._pages = pages
-        self._shown = shown
-
-    def respond(self, request: Request) -> Response | None:
-        path = request.path
-        if path == contract.ROUTE_HEALTH:
-            return _HEALTHY
-        if path in _SOCKET_ROUTES:
-            return _UPGRADE if self._has_socket(path) else None
-        if path in self._shown:
-            return self._pages.get(self._shown[path])
-        folder, _, name = path.rpartition("/")
-        # The pages themselves are reached by route only, so that a mode shows no page of the other.
-        return self._pages.get(name) if folder == "/client" and not name.endswith(".html") else None
-
-    def upgrade(self, request: Request) -> Endpoint | Response:
-        if not self._has_socket(request.path):
-            return Response(status=404, body=b"There is no such websocket here.\n")
-        return self._endpoint(request)
-
-    def _has_socket(self, path: str) -> bool:
-        raise NotImplementedError
-
-    def _endpoint(self, request: Request) -> Endpoint | Response:
-        raise NotImplementedError
-
-
-class _EpisodeSite(_Site, Generic[MoveT]):
-    def __init__(self, pages: Mapping[str, Response], episode: Episode[MoveT], *, admin: bool) -> None:
-        shown = {contract.ROUTE_CLIENT_PLAYER: "player.html", contract.ROUTE_CLIENT_GLOBAL: "global.html"}
-        if admin:
-            shown[contract.ROUTE_CLIENT_ADMIN] = "admin.html"
-        super().__init__(pages, shown)
-        self._episode = episode
-        self._sockets = {contract.ROUTE_PLAYER, contract.ROUTE_GLOBAL} | ({contract.ROUTE_ADMIN} if admin else set())
-
-    def _has_socket(self, path: str) -> bool:
-        return path in self._sockets
-
-    def _endpoint(self, request: Request) -> Endpoint | Response:
-        if request.path == contract.ROUTE_GLOBAL:
-            return self._episode.viewer()
-        if request.path == contract.ROUTE_ADMIN:
-            return self._episode.admin()
-        query = request.query
-        slot = self._episode.seats.admit(query.get(contract.QUERY_SLOT, ""), query.get(contract.QUERY_TOKEN, ""))
-        return _NOT_THERE if slot is None else self._episode.seats.endpoint(slot)
-
-
-class _ReplaySite(_Site):
-    def __init__(self, pages: Mapping[str, Response], replay: bytes) -> None:
-        super().__init__(pages, {contract.ROUTE_CLIENT_REPLAY: "replay.html"})
-        self._replay = replay.decode()
-
-    def _has_socket(self, path: str) -> bool:
-        return path == contract.ROUTE_REPLAY
-
-    def _endpoint(self, request: Request) -> Endpoint | Response:
-        del request
-        return _Projector(self._replay)
-
-
-class _Projector:
-    """One connection of a replay page: it gets the whole replay and steers by itself."""
-
-    def __init__(self, replay: str) -> None:
-        self._replay = replay
-
-    def opened(self, socket: Socket) -> None:
-        socket.send(self._replay)
-
-    def received(self, message: str | bytes) -> None:
-        pass
-
-    def closed(self, code: int) -> None:
-        pass
+async def _save_replay(uri: str, data: bytes, method: str | None) -> None:
+    encoding = encoding_of(uri)
+    packed = await trio.to_thread.run_sync(compress, data, encoding, abandon_on_cancel=True)
+    await _write(uri, packed, _CONTENT_TYPES[encoding], method)
 
 
 async def _write(uri: str, data: bytes, content_type: str, method: str | None) -> None:
     verb: Literal["PUT", "POST"] = "POST" if (method or "").upper() == "POST" else "PUT"
     await trio.to_thread.run_sync(write_uri, uri, data, content_type, verb, abandon_on_cancel=True)
+
+
+def _listen(environ: Mapping[str, str]) -> tuple[str, int, str | None]:
+    """Address, port and Unix socket."""
+    text = environ.get(contract.ENV_PORT, str(contract.CONTAINER_PORT))
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise Refused(f"{contract.ENV_PORT} is not a port: {text!r}.", todo="use a number from 0 to 65535")
+    host = environ.get(contract.ENV_HOST, contract.CONTAINER_HOST)
+    return host, int(text), environ.get(ENV_UNIX_SOCKET) or None
 
 
 def _required(environ: Mapping[str, str], name: str) -> str:
@@ -254,12 +222,6 @@ def _required(environ: Mapping[str, str], name: str) -> str:
             f"{name} is not set.", todo="start the game with coworld-actors run, or set it by hand"
         )
     return value
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise Refused(f"{contract.ENV_PORT} is not a port: {text!r}.", todo="use a number from 0 to 65535")
-    return int(text)
 
 
 def _complain(error: CoworldError) -> int:

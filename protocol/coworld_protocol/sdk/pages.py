@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from coworld_protocol.errors import PreconditionMissing
-from coworld_protocol.sdk.web import Response
+from coworld_protocol.ws.web import Response
 
 __all__ = ["CONTENT_TYPES", "load_pages"]
 

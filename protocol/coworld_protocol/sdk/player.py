@@ -4,11 +4,14 @@
         async for seen in player:
             await player.send(Move(move="up", tick=seen.tick))
 
-Little is imported, because 64 players start as 64 processes.
+Little is imported, because 64 players start as 64 processes. Where the runner names the Unix socket on which its game
+listens, too, that is the way taken; and while the next observation is due the player looks again for a moment before
+it goes to sleep, if that gains something on this machine (`ws.spin`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -21,13 +24,26 @@ import trio
 
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
-from coworld_protocol.sdk.client import ClientSocket, Rejected, SocketClosed, open_socket
+from coworld_protocol.switches import ENV_UNIX_SOCKET
+from coworld_protocol.ws.connecting import connect
+from coworld_protocol.ws.connection import Connection, ConnectionClosed
+from coworld_protocol.ws.frames import ABNORMAL
+from coworld_protocol.ws.handshake import HandshakeFailed, HandshakeRefused
 
-__all__ = ["GameUnreachable", "Player", "SeatRefused", "connect_player", "player_url", "run_player", "upload_artifact"]
+__all__ = [
+    "GameUnreachable",
+    "Player",
+    "SeatRefused",
+    "connect_player",
+    "player_url",
+    "run_player",
+    "upload_artifact",
+]
 
 ObservationT = TypeVar("ObservationT")
 FinalT = TypeVar("FinalT")
 WelcomeT = TypeVar("WelcomeT")
+
 
 _OVER = 1000
 _REFUSALS = frozenset({1003, 1008})
@@ -46,8 +62,8 @@ class GameUnreachable(PreconditionMissing):
 class Player(Generic[ObservationT, FinalT, WelcomeT]):
     """One seat of a running episode; made by `connect_player`.
 
-    Iterating gives each observation, oldest first, and ends when the episode does. A connection that drops in mid-episode is
-    made again with the same token; the game then sends where it stands.
+    Iterating gives each observation, oldest first, and ends when the episode does. A connection that drops in
+    mid-episode is made again with the same token; the game then sends where it stands.
 
     Attributes:
         slot: the seat's number.
@@ -61,13 +77,15 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
         decoder: msgspec.json.Decoder[Any],
         kinds: tuple[type[Any], type[Any] | None],
         reconnect_seconds: float,
+        spin: bool | None,
     ) -> None:
         self._nursery = nursery
         self._url = url
         self._decoder = decoder
         self._final_type, self._welcome_type = kinds
         self._reconnect_seconds = reconnect_seconds
-        self._connection: ClientSocket | None = None
+        self._spin = spin
+        self._connection: Connection | None = None
         self._welcome: WelcomeT | None = None
         self.final: FinalT | None = None
         slots = parse_qs(urlsplit(url).query).get(contract.QUERY_SLOT, ["0"])
@@ -90,11 +108,11 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
     async def __anext__(self) -> ObservationT:
         while self.final is None and self._connection is not None:
             try:
-                text = await self._connection.receive()
-            except SocketClosed as closed:
-                await self._after(closed)
+                payload = await self._connection.receive_bytes()
+            except ConnectionClosed as closed:
+                await self._after(self._connection, closed)
                 continue
-            message = self._decode(text)
+            message = self._decode(payload)
             if isinstance(message, self._final_type):
                 self.final = message
             elif self._welcome_type is not None and isinstance(message, self._welcome_type):
@@ -104,30 +122,40 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
         raise StopAsyncIteration
 
     async def send(self, move: msgspec.Struct) -> None:
-        """Send a move. If the connection has just dropped the move is lost; the next observation says where the game stands."""
+        """Send a move. If the connection has just dropped the move is lost; the next observation says where the game
+        stands.
+        """
         if self._connection is not None:
             try:
-                await self._connection.send(msgspec.json.encode(move).decode())
-            except SocketClosed:
+                await self._connection.send_text(msgspec.json.encode(move))
+            except ConnectionClosed:
                 # Iterating is what notices the end and what connects again.
                 await trio.lowlevel.checkpoint()
 
-    def _decode(self, text: str | bytes) -> Any:
+    def _decode(self, payload: bytes) -> Any:
         try:
-            return self._decoder.decode(text)
+            return self._decoder.decode(payload)
         except msgspec.MsgspecError as error:
             raise Refused(
                 "The game sent a message that this player does not know.",
-                evidence=f"{error}: {text[:200]!r}",
+                evidence=f"{error}: {payload[:200].decode(errors='replace')!r}",
                 todo="compare the player's message types with the game's protocol page",
             ) from error
 
-    async def _after(self, closed: SocketClosed) -> None:
+    async def _after(self, connection: Connection, closed: ConnectionClosed) -> None:
         """Sort out why the connection ended; connect again if the episode may still run."""
         self._connection = None
-        if closed.code in _REFUSALS:
+        await connection.close()
+        if closed.code in _REFUSALS and closed.clean:
             reason = closed.reason or "no reason given"
             raise SeatRefused(f"The game closed seat {self.slot}: {reason}.", evidence=f"close code {closed.code}")
+        if not closed.clean and closed.code != ABNORMAL:
+            # Connecting again would bring the same message again.
+            raise Refused(
+                "The game sent what this player cannot take.",
+                evidence=str(closed),
+                todo="look at what the game sends with coworld-actors run --tap",
+            )
         if closed.code != _OVER:
             try:
                 await self._open(self._reconnect_seconds)
@@ -142,28 +170,37 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
         with trio.move_on_after(patience):
             while True:
                 try:
-                    self._connection = await open_socket(self._nursery, self._url)
-                except Rejected as rejected:
-                    if rejected.status in contract.BAD_TOKEN_STATUSES:
+                    self._connection = await self._connect()
+                except HandshakeRefused as refused:
+                    if refused.status in contract.BAD_TOKEN_STATUSES:
                         raise SeatRefused(
                             f"The game refused seat {self.slot}.",
-                            evidence=str(rejected),
+                            evidence=f"HTTP status {refused.status}",
                             todo="use the URL of this episode as it was given",
-                        ) from rejected
-                    evidence = str(rejected)
+                        ) from refused
+                    evidence = f"HTTP status {refused.status}"
                 except ValueError as error:
                     raise Refused(
                         "The seat's URL cannot be used.", evidence=str(error), todo="use ws:// or wss://"
                     ) from error
-                except OSError as error:
+                except (OSError, HandshakeFailed) as error:
                     evidence = str(error)
                 else:
+                    # Pings are answered while the player thinks, as long as it awaits something.
+                    self._nursery.start_soon(self._connection.attend)
                     return
                 await trio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE)
         raise GameUnreachable(
             "No game answers at this seat's URL.", evidence=evidence, todo="check that the game is up"
         )
+
+    async def _connect(self) -> Connection:
+        path = os.environ.get(ENV_UNIX_SOCKET)
+        if path and self._url.startswith("ws:"):
+            with contextlib.suppress(OSError):
+                return await connect(self._url, unix=path, spin=self._spin)
+        return await connect(self._url, spin=self._spin)
 
 
 def player_url(environ: Mapping[str, str] | None = None) -> str:
@@ -191,6 +228,7 @@ def connect_player(
     url: str | None = None,
     connect_seconds: float = 60.0,
     reconnect_seconds: float = 10.0,
+    spin: bool | None = None,
 ) -> AbstractAsyncContextManager[Player[ObservationT, FinalT, WelcomeT]]: ...
 
 
@@ -203,6 +241,7 @@ def connect_player(
     url: str | None = None,
     connect_seconds: float = 60.0,
     reconnect_seconds: float = 10.0,
+    spin: bool | None = None,
 ) -> AbstractAsyncContextManager[Player[ObservationT, FinalT, None]]: ...
 
 
@@ -214,6 +253,7 @@ def connect_player(
     url: str | None = None,
     connect_seconds: float = 60.0,
     reconnect_seconds: float = 10.0,
+    spin: bool | None = None,
 ) -> AbstractAsyncContextManager[Player[Any, Any, Any]]:
     """Take the seat; use with `async with`.
 
@@ -224,15 +264,18 @@ def connect_player(
         url: the seat's websocket URL; None takes it from the environment.
         connect_seconds: how long to try at first.
         reconnect_seconds: how long to try after a drop; then the episode counts as over.
+        spin: False: never look again for a moment before going to sleep; None and True leave that to the environment's
+            COWORLD_ACTORS_SPIN and to measurement.
 
     Raises:
         SeatRefused: the game does not accept slot and token, or closes the seat for cause.
         GameUnreachable: no game answers.
         PreconditionMissing: no URL is known.
+        Refused: the URL, a message of the game or the environment's switch cannot be used.
     """
     kinds = (observation, final) if welcome is None else (observation, final, welcome)
-    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[kinds])  # noqa: UP007 - the members come at run time
-    return _open_player(url or player_url(), decoder, (final, welcome), connect_seconds, reconnect_seconds)
+    decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[kinds])  # noqa: UP007 - known at run time only
+    return _open_player(url or player_url(), decoder, (final, welcome), connect_seconds, reconnect_seconds, spin)
 
 
 @asynccontextmanager
@@ -242,10 +285,11 @@ async def _open_player(
     kinds: tuple[type[Any], type[Any] | None],
     connect_seconds: float,
     reconnect_seconds: float,
+    spin: bool | None,
 ) -> AsyncGenerator[Player[Any, Any, Any]]:
     try:
         async with trio.open_nursery() as nursery:
-            player: Player[Any, Any, Any] = Player(nursery, url, decoder, kinds, reconnect_seconds)
+            player: Player[Any, Any, Any] = Player(nursery, url, decoder, kinds, reconnect_seconds, spin)
             await player._open(connect_seconds)  # noqa: SLF001
             try:
                 yield player

@@ -1,17 +1,18 @@
-"""The seats of an episode: who may sit, who sits, who has moved, who misbehaved."""
+"""The seats of an episode: who may sit, who sits, who has moved, who misbehaved. Nothing here waits."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
 import trio
 
-from coworld_protocol.sdk.web import Socket
+from coworld_protocol.ws.frames import TEXT, encode
+from coworld_protocol.ws.web import Endpoint, Socket
 
-__all__ = ["FLOOD_LIMIT", "MALFORMED_LIMIT", "Seats"]
+__all__ = ["FLOOD_LIMIT", "MALFORMED_LIMIT", "Seats", "text_frame"]
 
 MoveT = TypeVar("MoveT")
 
@@ -22,6 +23,14 @@ FLOOD_LIMIT = 1000
 
 _LEFT = 1000
 _POLICY = 1008
+_NEVER: tuple[int, float] = (0, float("-inf"))
+
+_json = msgspec.json.Encoder()
+
+
+def text_frame(message: object) -> bytes:
+    """A message as JSON in a text frame that any number of sockets may send."""
+    return encode(TEXT, _json.encode(message))
 
 
 class Seats(Generic[MoveT]):
@@ -30,9 +39,15 @@ class Seats(Generic[MoveT]):
     Args:
         tokens: the secret of each seat.
         move_type: the Struct a player's message must decode to.
-        greet: the messages for a seat that has just connected.
-        tick: the number of the observation that moves have to answer.
+        greet: the frames for a seat that has just connected.
         changed: called when a seat connects or goes.
+        clock: seconds.
+
+    Attributes:
+        tick: number of the observation that moves have to answer.
+        missing: the connected seats that have not moved since the last `take_moves`.
+        malformed: messages of each seat that were no moves.
+        late: moves of each seat that answered another tick than the current one.
     """
 
     def __init__(
@@ -40,20 +55,24 @@ class Seats(Generic[MoveT]):
         tokens: Sequence[str],
         move_type: type[MoveT],
         *,
-        greet: Callable[[int], Sequence[str]],
-        tick: Callable[[], int],
+        greet: Callable[[int], Sequence[bytes]],
         changed: Callable[[], None],
+        clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._tokens = [token.encode() for token in tokens]
-        self._decoder = msgspec.json.Decoder(move_type)
+        self._decode = msgspec.json.Decoder(move_type).decode
         self._greet = greet
-        self._tick = tick
         self._changed = changed
+        self._clock = clock
         self._sockets: list[Socket | None] = [None] * len(tokens)
+        self._seated: set[int] = set()
         self._moves: dict[int, MoveT] = {}
-        self._missing: set[int] = set()
         self._lost: dict[int, float] = {}
-        self._stir = trio.Event()
+        # Per seat, since it was taken: messages since the last look at the clock, and tick and time of that look.
+        self._heard = [0] * len(tokens)
+        self._looked = [_NEVER] * len(tokens)
+        self.tick = 0
+        self.missing: set[int] = set()
         self.malformed = [0] * len(tokens)
         self.late = [0] * len(tokens)
 
@@ -61,6 +80,29 @@ class Seats(Generic[MoveT]):
     def connected(self) -> list[bool]:
         """Per seat, whether somebody sits there."""
         return [socket is not None for socket in self._sockets]
+
+    @property
+    def full(self) -> bool:
+        """Whether every seat is taken."""
+        return len(self._seated) == len(self._sockets)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody sits anywhere."""
+        return not self._seated
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is somebody to wait for: connected without a move, or cut off and not forgotten."""
+        return bool(self.missing or self._lost)
+
+    def forget(self, grace: float) -> float:
+        """Stop waiting for seats that were cut off at least `grace` seconds ago; the time when the next one is due, or infinity."""
+        if not self._lost:
+            return float("inf")
+        now = self._clock()
+        self._lost = {slot: since for slot, since in self._lost.items() if now - since < grace}
+        return min(self._lost.values(), default=float("inf")) + grace
 
     def admit(self, slot: str, token: str) -> int | None:
         """The seat that this pair opens, or None. Takes the same time for every wrong token."""
@@ -70,130 +112,110 @@ class Seats(Generic[MoveT]):
         fits = hmac.compare_digest(expected, token.encode(errors="replace"))
         return number if known and fits and expected else None
 
-    def endpoint(self, slot: int) -> _Sitting[MoveT]:
+    def endpoint(self, slot: int) -> Endpoint:
         """What receives the websocket of somebody who was admitted to `slot`."""
         return _Sitting(self, slot)
 
-    def send(self, slot: int, message: str) -> None:
-        """Send to a seat, if somebody sits there."""
-        socket = self._sockets[slot]
-        if socket is not None:
-            socket.send(message)
+    def take_moves(self) -> Mapping[int, MoveT]:
+        """The newest move of each seat since the last call; every connected seat is then waited for anew."""
+        moves = self._moves
+        self._moves = {}
+        self.missing = self._seated.copy()
+        return moves
 
-    def close_all(self) -> None:
+    def tell(self, message: Callable[[int], object]) -> None:
+        """Send to each connected seat what is meant for it; an object given for several seats is encoded once."""
+        last: object = None
+        frame = b""
+        for slot, socket in enumerate(self._sockets):
+            if socket is not None:
+                this = message(slot)
+                if this is not last:
+                    last = this
+                    frame = text_frame(this)
+                socket.send_frame(frame)
+
+    def dismiss(self) -> None:
         """Say good-bye to everybody: the episode is over."""
         for socket in self._sockets:
             if socket is not None:
                 socket.close(_LEFT, "episode over")
 
-    def take_moves(self) -> dict[int, MoveT]:
-        """The newest move of each seat since the last call; every connected seat is then asked anew."""
-        moves = self._moves
-        self._moves = {}
-        self._missing = {slot for slot, socket in enumerate(self._sockets) if socket is not None}
-        return moves
-
-    async def all_connected(self) -> None:
-        """Wait until every seat is taken."""
-        while not all(self.connected):
-            await self._next_stir()
-
-    async def all_gone(self) -> None:
-        """Wait until nobody sits anywhere."""
-        while any(self.connected):
-            await self._next_stir()
-
-    async def all_moved(self, grace: float) -> None:
-        """Wait until nobody is left to wait for: everybody connected has moved, and nobody was cut off less than `grace` ago."""
-        while self._missing or self._lost:
-            now = trio.current_time()
-            for slot in [slot for slot, since in self._lost.items() if now - since >= grace]:
-                del self._lost[slot]
-            until = min(self._lost.values(), default=float("inf")) + grace
-            if self._missing or self._lost:
-                with trio.move_on_at(until):
-                    await self._next_stir()
-
-    async def _next_stir(self) -> None:
-        if self._stir.is_set():
-            self._stir = trio.Event()
-        await self._stir.wait()
-
-    def _sit(self, slot: int, socket: Socket) -> None:
+    def sit(self, slot: int, socket: Socket) -> None:
+        """A connection for a seat is there; it takes the place of an older one."""
         older = self._sockets[slot]
         self._sockets[slot] = socket
+        self._seated.add(slot)
+        self._heard[slot] = 0
+        self._looked[slot] = _NEVER
         if older is not None:
             older.close(_POLICY, "replaced by a newer connection")
         self._lost.pop(slot, None)
         if slot not in self._moves:
-            self._missing.add(slot)
-        for message in self._greet(slot):
-            socket.send(message)
-        self._stir.set()
+            self.missing.add(slot)
+        for frame in self._greet(slot):
+            socket.send_frame(frame)
         self._changed()
 
-    def _leave(self, slot: int, socket: Socket, code: int) -> None:
+    def leave(self, slot: int, socket: Socket, code: int) -> None:
+        """A connection of a seat is gone; without a proper good-bye its seat may come back."""
         if self._sockets[slot] is not socket:
             return
         self._sockets[slot] = None
-        self._missing.discard(slot)
+        self._seated.discard(slot)
+        self.missing.discard(slot)
         if code != _LEFT:
-            self._lost[slot] = trio.current_time()
-        self._stir.set()
+            self._lost[slot] = self._clock()
         self._changed()
 
-    def _receive(self, slot: int, socket: Socket, message: str | bytes) -> None:
+    def hear(self, slot: int, socket: Socket, payload: bytes) -> None:
+        """A message came for a seat; only the newest connection speaks for it."""
+        if self._sockets[slot] is not socket:
+            return
+        self._heard[slot] += 1
+        if self._heard[slot] > FLOOD_LIMIT and self._flooded(slot):
+            socket.close(_POLICY, "too many messages")
+            return
         try:
-            move = self._decoder.decode(message)
+            move = self._decode(payload)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             self.malformed[slot] += 1
             if self.malformed[slot] % MALFORMED_LIMIT == 0:
                 socket.close(_POLICY, "too many messages that are no moves")
             return
         answered = getattr(move, "tick", None)
-        if answered is not None and answered != self._tick():
+        if answered is not None and answered != self.tick:
             self.late[slot] += 1
             return
         self._moves[slot] = move
-        self._missing.discard(slot)
-        if not self._missing:
-            self._stir.set()
+        self.missing.discard(slot)
+
+    def _flooded(self, slot: int) -> bool:
+        tick, since = self._looked[slot]
+        now = self._clock()
+        self._looked[slot] = (self.tick, now)
+        self._heard[slot] = 0
+        return tick == self.tick and now - since < 1.0
 
 
 class _Sitting(Generic[MoveT]):
     """One connection of one seat."""
 
+    __slots__ = ("_seats", "_slot", "_socket")
+
     def __init__(self, seats: Seats[MoveT], slot: int) -> None:
         self._seats = seats
         self._slot = slot
         self._socket: Socket | None = None
-        self._window = (0, 0.0)
-        self._count = 0
 
     def opened(self, socket: Socket) -> None:
         self._socket = socket
-        self._seats._sit(self._slot, socket)  # noqa: SLF001
+        self._seats.sit(self._slot, socket)
 
-    def received(self, message: str | bytes) -> None:
+    def received(self, payload: bytes, text: bool) -> None:  # noqa: ARG002 - the interface's; JSON is JSON in either kind
         assert self._socket is not None
-        # Only the newest socket of a seat speaks for it.
-        if self._seats._sockets[self._slot] is not self._socket:  # noqa: SLF001
-            return
-        if self._flooded():
-            self._socket.close(_POLICY, "too many messages")
-            return
-        self._seats._receive(self._slot, self._socket, message)  # noqa: SLF001
+        self._seats.hear(self._slot, self._socket, payload)
 
     def closed(self, code: int) -> None:
         if self._socket is not None:
-            self._seats._leave(self._slot, self._socket, code)  # noqa: SLF001
-
-    def _flooded(self) -> bool:
-        self._count += 1
-        if self._count <= FLOOD_LIMIT:
-            return False
-        tick, since = self._window
-        now, current = trio.current_time(), self._seats._tick()  # noqa: SLF001
-        self._window = (current, now)
-        self._count = 0
-        return tick == current and now - since < 1.0
+            self._seats.leave(self._slot, self._socket, code)

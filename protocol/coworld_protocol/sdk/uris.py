@@ -1,4 +1,4 @@
-"""Read and write what a URI names: `file://`, a bare path, `http(s)://`.
+"""Read and write what a URI names: `file://`, a bare path, `http(s)://`; and read the public objects behind `s3://bucket/key`.
 
 Files are written under a temporary name and renamed, so a reader never sees half of one. Servers that say 429 or 5xx, or that
 cannot be reached, are asked again after 0.5, 1 and 2 seconds. The functions block; call them from a thread inside trio.
@@ -6,18 +6,32 @@ cannot be reached, are asked again after 0.5, 1 and 2 seconds. The functions blo
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import tempfile
 import time
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["RETRY_DELAYS", "UriFailed", "file_path", "inflate", "read_uri", "write_uri"]
+__all__ = [
+    "RETRY_DELAYS",
+    "Encoding",
+    "UriFailed",
+    "compress",
+    "encoding_of",
+    "file_path",
+    "inflate",
+    "read_uri",
+    "write_uri",
+]
+
+Encoding = Literal["identity", "zlib", "gzip"]
 
 RETRY_DELAYS = (0.5, 1.0, 2.0)
 """Seconds before each further attempt."""
@@ -26,6 +40,8 @@ _RETRIED = frozenset({429, 500, 502, 503, 504})
 _READ_TIMEOUT = 30.0
 _WRITE_TIMEOUT = 60.0
 _INFLATED_LIMIT = 1024 * 1024 * 1024
+_SUFFIXES: dict[str, Encoding] = {".z": "zlib", ".gz": "gzip"}
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 # Some content networks turn the default agents of Python's clients away.
 _AGENT = "coworld-actors"
 
@@ -40,10 +56,19 @@ def file_path(uri: str) -> Path | None:
     Raises:
         UriFailed: the scheme is not one of those three.
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise UriFailed(
+            "A URI cannot be parsed.", evidence=str(error), todo="check what is between // and /"
+        ) from error
     if parts.scheme in {"http", "https"}:
         return None
     if parts.scheme == "file":
+        if parts.netloc not in {"", "localhost"}:
+            raise UriFailed(
+                f"{_shown(uri)} names another machine.", todo="a file:// URI has three slashes: file:///path"
+            )
         return Path(unquote(parts.path))
     if parts.scheme and "://" in uri:
         raise UriFailed(
@@ -53,11 +78,13 @@ def file_path(uri: str) -> Path | None:
 
 
 def read_uri(uri: str) -> bytes:
-    """The bytes behind a URI; redirects are followed.
+    """The bytes behind a URI, as they are; redirects are followed.
 
     Raises:
         UriFailed: they cannot be had.
     """
+    if uri.startswith("s3://"):
+        return _request("GET", _public_address(uri), None, "")
     path = file_path(uri)
     if path is None:
         return _request("GET", uri, None, "")
@@ -91,6 +118,18 @@ def write_uri(uri: str, data: bytes, content_type: str, method: Literal["PUT", "
     except OSError as error:
         todo = "check that the directory is writable and the disk not full"
         raise UriFailed(f"{path} cannot be written.", evidence=str(error), todo=todo) from error
+
+
+def encoding_of(uri: str) -> Encoding:
+    """How a file's name says that it is compressed: `.z` stands for zlib, `.gz` for gzip, anything else for not at all."""
+    return _SUFFIXES.get(PurePosixPath(uri.partition("?")[0].partition("#")[0]).suffix.lower(), "identity")
+
+
+def compress(data: bytes, encoding: Encoding) -> bytes:
+    """Do what `inflate` undoes; the same data always becomes the same bytes."""
+    if encoding == "zlib":
+        return zlib.compress(data)
+    return gzip.compress(data, mtime=0) if encoding == "gzip" else data
 
 
 def inflate(data: bytes, encoding: str) -> bytes:
@@ -153,9 +192,18 @@ def _request(method: str, uri: str, data: bytes | None, content_type: str) -> by
     raise UriFailed(what, evidence=evidence, todo="check the address and that the server is up")
 
 
+def _public_address(uri: str) -> str:
+    """Where a public object of a bucket is had without a signature."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not (_BUCKET.fullmatch(bucket) and key):
+        raise UriFailed(f"{uri} does not name an object.", todo="write s3://bucket/key")
+    return f"https://{bucket}.s3.amazonaws.com/{quote(key)}"
+
+
 def _shown(uri: str) -> str:
-    """A URI without its query, which may hold a signature."""
-    return urlsplit(uri)._replace(query="", fragment="").geturl()
+    """A URI without what may be secret: its query, which may hold a signature, and a user's name and password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 _sleep: Callable[[float], None] = time.sleep

@@ -15,6 +15,7 @@ from websockets.trio.client import ClientConnection, connect
 
 from coworld_protocol.sdk.game import GameServer
 from coworld_protocol.sdk.rules import GameConfig, player_names
+from coworld_protocol.ws.frames import Decoder
 
 
 class SumConfig(GameConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,6 +104,40 @@ def websocket() -> Callable[[str], AbstractAsyncContextManager[ClientConnection]
     return open_websocket
 
 
+class HeldSocket:
+    """A socket that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.buffered = 0
+        self.frames: list[bytes] = []
+        self.closes: list[tuple[int, str]] = []
+
+    def send(self, message: str | bytes) -> None:
+        raise AssertionError("the SDK sends frames that are encoded already")
+
+    def send_frame(self, frame: bytes) -> None:
+        if self.open:
+            self.frames.append(frame)
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        self.open = False
+        self.closes.append((code, reason))
+
+    def messages(self) -> list[Any]:
+        """What the frames so far say; they are forgotten."""
+        decoder = Decoder(masked=False, message_bytes=1_000_000)
+        found = [json.loads(payload) for _, payload in decoder.receive(b"".join(self.frames))]
+        self.frames.clear()
+        return found
+
+
+@pytest.fixture
+def held_socket() -> Callable[[], HeldSocket]:
+    """Make a socket without a network."""
+    return HeldSocket
+
+
 class Game:
     """A running game of sums: where it listens and where its files are."""
 
@@ -151,6 +186,17 @@ def sum_server(tmp_path: Path) -> GameServer[SumConfig, Add]:
     (pages / "look.css").write_text("p {}")
     (pages / "secret.key").write_text("k")
     return GameServer(config=SumConfig, rules=SumRules, move=Add, pages=pages)
+
+
+@pytest.fixture
+def sum_rules() -> Callable[..., tuple[SumConfig, SumRules]]:
+    """Make configuration and rules of the game of sums, for so many seats."""
+
+    def make(seats: int = 2, **config: Any) -> tuple[SumConfig, SumRules]:
+        given = SumConfig(tokens=tuple(f"token-{slot}" for slot in range(seats)), **config)
+        return given, SumRules(given)
+
+    return make
 
 
 @pytest.fixture

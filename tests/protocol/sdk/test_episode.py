@@ -1,4 +1,4 @@
-"""`coworld_protocol.sdk.episode`: the clock, viewers and administrators, over real sockets."""
+"""`coworld_protocol.sdk.episode`: the clock without a network; viewers and administrators, over real sockets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 
 import pytest
 import trio
+import trio.testing
 from websockets.exceptions import ConnectionClosed
+
+from coworld_protocol.sdk.episode import Episode
 
 
 @pytest.fixture
@@ -227,3 +230,184 @@ async def test_a_viewer_that_never_reads_does_not_stop_the_game(start_game, sit)
     with trio.fail_after(30):
         await game.ended.wait()
     await stuck.aclose()
+
+
+class Stage:
+    """An episode whose transport is the test: it hands messages over and says when things have settled."""
+
+    def __init__(self, config, rules, move_type, make_socket) -> None:
+        self.episode = Episode(config, rules, move_type)
+        self.rules = rules
+        self.over = trio.Event()
+        self.sockets = [make_socket() for _ in config.tokens]
+        self.endpoints = [self.episode.seats.endpoint(slot) for slot in range(len(config.tokens))]
+
+    async def play(self) -> None:
+        await self.episode.play()
+        self.over.set()
+
+    def move(self, slot: int) -> None:
+        self.endpoints[slot].received(b'{"add": 1}', True)
+
+    def say(self, command: dict[str, object]) -> None:
+        endpoint = self.episode.admins.endpoint()
+        endpoint.opened(self.sockets[0])
+        endpoint.received(json.dumps(command).encode(), True)
+        endpoint.closed(1000)
+
+
+@pytest.fixture
+def stage(sum_rules, sum_types, held_socket, nursery):
+    """Everybody sits, the first tick is waited for."""
+
+    async def start(seats=2, **config):
+        made = Stage(*sum_rules(seats, **{"max_ticks": 1000, **config}), sum_types[3], held_socket)
+        nursery.start_soon(made.play)
+        for slot, endpoint in enumerate(made.endpoints):
+            endpoint.opened(made.sockets[slot])
+        await trio.testing.wait_all_tasks_blocked()
+        return made
+
+    return start
+
+
+async def test_the_last_move_makes_the_tick_by_a_plain_call(stage, autojump_clock):
+    """When things have settled and everybody has moved the tick is made there and then, and one tick only."""
+    playing = await stage(2)
+    for tick in range(1, 50):
+        playing.move(0)
+        playing.episode.settled()
+        assert playing.rules.tick == tick - 1
+        playing.move(1)
+        assert playing.rules.tick == tick - 1
+        for _ in range(3):
+            playing.episode.settled()
+        assert playing.rules.tick == tick
+        assert playing.sockets[1].messages()[-1] == {"type": "seen", "tick": tick, "sums": [tick, tick]}
+
+
+async def test_the_deadline_is_counted_from_the_last_tick(stage, autojump_clock):
+    """Ticks made by plain calls move the deadline, though the task that watches it has slept all the while."""
+    playing = await stage(2, tick_timeout_seconds=10)
+    for tick in range(1, 6):
+        await trio.sleep(9)
+        playing.move(0)
+        playing.move(1)
+        playing.episode.settled()
+        assert playing.rules.tick == tick
+    await trio.sleep(9.9)
+    assert playing.rules.tick == 5
+    await trio.sleep(0.2)
+    assert playing.rules.tick == 6
+
+
+async def test_the_end_by_a_plain_call_ends_the_play(stage, autojump_clock):
+    """The last tick is over when things have settled; the task hears of it, and nobody is asked any more."""
+    playing = await stage(1, max_ticks=3)
+    for _ in range(3):
+        await trio.sleep(1)
+        playing.move(0)
+        playing.episode.settled()
+    playing.sockets[0].messages()
+    playing.move(0)
+    playing.episode.settled()
+    with trio.fail_after(1):
+        await playing.over.wait()
+    assert playing.rules.tick == 3
+    assert playing.episode.seconds == pytest.approx(3)
+    assert playing.sockets[0].messages() == []
+
+
+async def test_nothing_ticks_while_paused(stage, autojump_clock):
+    """Neither moves nor time make a tick; after the pause the tick's time begins anew."""
+    playing = await stage(1, tick_timeout_seconds=10)
+    playing.say({"command": "pause"})
+    playing.move(0)
+    playing.episode.settled()
+    await trio.sleep(100)
+    assert playing.rules.tick == 0
+    playing.say({"command": "resume"})
+    await trio.testing.wait_all_tasks_blocked()
+    assert playing.rules.tick == 1
+    await trio.sleep(9.9)
+    assert playing.rules.tick == 1
+    await trio.sleep(0.2)
+    assert playing.rules.tick == 2
+
+
+async def test_a_rate_set_in_lockstep_holds_at_once_and_can_be_taken_back(stage, autojump_clock):
+    """With a rate no plain call makes a tick before it is due; with 0 it does again."""
+    playing = await stage(1, tick_timeout_seconds=1000)
+    playing.say({"command": "tick_rate", "tick_rate": 0.5})
+    for tick in range(1, 4):
+        playing.move(0)
+        playing.episode.settled()
+        await trio.sleep(1.9)
+        assert playing.rules.tick == tick - 1
+        await trio.sleep(0.1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert playing.rules.tick == tick
+    playing.say({"command": "tick_rate", "tick_rate": 0})
+    for tick in range(4, 8):
+        playing.move(0)
+        playing.episode.settled()
+        assert playing.rules.tick == tick
+
+
+async def test_a_rate_set_in_real_time_holds_at_once(stage, autojump_clock):
+    """A slow clock is not waited out when a faster one is set."""
+    playing = await stage(1, mode="realtime", tick_rate=0.001)
+    await trio.sleep(5)
+    playing.say({"command": "tick_rate", "tick_rate": 1})
+    await trio.sleep(10.5)
+    assert 10 <= playing.rules.tick <= 11
+
+
+async def test_real_time_does_not_drift_and_does_not_catch_up(stage, autojump_clock):
+    """Ticks come at multiples of their time; after a pause they go on from there instead of in a burst."""
+    playing = await stage(1, mode="realtime", tick_rate=10)
+    await trio.sleep(10.05)
+    assert playing.rules.tick == 100
+    playing.say({"command": "pause"})
+    await trio.sleep(50)
+    assert playing.rules.tick == 100
+    playing.say({"command": "resume"})
+    await trio.sleep(1.05)
+    assert 110 <= playing.rules.tick <= 112
+
+
+async def test_a_seat_that_goes_lets_the_others_go_on(stage, autojump_clock):
+    """When the only seat without a move says good-bye the tick comes; when it is cut off, after the grace."""
+    playing = await stage(3, reconnect_grace_seconds=5, tick_timeout_seconds=100)
+    playing.move(0)
+    playing.move(1)
+    playing.endpoints[2].closed(1000)
+    await trio.testing.wait_all_tasks_blocked()
+    assert playing.rules.tick == 1
+    playing.move(0)
+    playing.endpoints[1].closed(1006)
+    playing.episode.settled()
+    await trio.sleep(4.9)
+    assert playing.rules.tick == 1
+    await trio.sleep(0.2)
+    assert playing.rules.tick == 2
+    playing.move(0)
+    playing.episode.settled()
+    assert playing.rules.tick == 3
+
+
+async def test_moves_before_the_start_make_no_tick(sum_rules, sum_types, held_socket, nursery, autojump_clock):
+    """While a seat is empty and the connect time runs, a settled moment is no tick; the moves count in the first one."""
+    playing = Stage(*sum_rules(2, player_connect_timeout_seconds=30), sum_types[3], held_socket)
+    nursery.start_soon(playing.play)
+    playing.endpoints[0].opened(playing.sockets[0])
+    await trio.sleep(10)
+    playing.move(0)
+    playing.episode.settled()
+    await trio.sleep(10)
+    assert playing.rules.tick == 0
+    playing.endpoints[1].opened(playing.sockets[1])
+    await trio.sleep(1)
+    playing.move(1)
+    playing.episode.settled()
+    assert playing.rules.sums == [1, 1]

@@ -13,7 +13,9 @@ import trio
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from coworld_protocol.errors import CoworldError, Refused
-from coworld_protocol.sdk.game import load_replay
+from coworld_protocol.sdk.game import GameServer
+from coworld_protocol.sdk.sites import load_replay
+from coworld_protocol.ws.web import Limits
 
 
 async def get(game, path, method="GET"):
@@ -196,6 +198,9 @@ async def test_a_bad_configuration_is_a_sentence(tmp_path, sum_server, capsys, c
         ({"COGAME_RESULTS_URI": "r", "COGAME_CONFIG_URI": "/no/such/file"}, "cannot be read", 3),
         ({"COGAME_PORT": "many"}, "COGAME_PORT is not a port", 2),
         ({"COGAME_PORT": "65536"}, "COGAME_PORT is not a port", 2),
+        ({"COGAME_RESULTS_URI": "ftp://x/r", "COGAME_CONFIG_URI": "c"}, "ftp://x/r is not supported", 3),
+        ({"COGAME_RESULTS_URI": "r", "COGAME_SAVE_REPLAY_URI": "s3://x/r", "COGAME_CONFIG_URI": "c"}, "s3://x/r", 3),
+        ({"COGAME_REPLAY_SERVER": "1"}, "COGAME_RESULTS_URI is not set", 3),
     ],
 )
 async def test_a_bad_environment_is_a_sentence(sum_server, capsys, environ, what, status):
@@ -219,3 +224,132 @@ def test_refused_is_what_a_bad_replay_raises():
     """A JSON object that is no replay is the caller's mistake, not the machine's."""
     with pytest.raises(Refused):
         load_replay(b'{"type": "replay"}')
+
+
+@pytest.mark.parametrize(("name", "unpack"), [("r.z", zlib.decompress), ("r.gz", gzip.decompress), ("r.json", bytes)])
+async def test_a_replay_is_compressed_as_its_name_says(start_game, tmp_path, websocket, name, unpack):
+    """`.z` and `.gz` in the URI compress what is saved; a reader that goes by the name finds what it expects."""
+    game = await start_game(2, environ={"COGAME_SAVE_REPLAY_URI": f"file://{tmp_path}/{name}"})
+    await whole(websocket, game)
+    saved = (tmp_path / name).read_bytes()
+    assert json.loads(unpack(saved))["results"] == game.results()
+    assert load_replay(saved) == unpack(saved)
+
+
+async def test_a_seat_may_come_through_a_unix_socket(start_game, tmp_path):
+    """With a path in the environment the game listens there too, with the same seats."""
+    path = tmp_path / "game.sock"
+    game = await start_game(1, max_ticks=1, environ={"COWORLD_ACTORS_UNIX_SOCKET": str(path)})
+    head = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    heard = b""
+    with trio.fail_after(30):
+        async with await trio.open_unix_socket(str(path)) as stream:
+            await stream.send_all(f"GET /player?slot=0&token=token-0 HTTP/1.1\r\n{head}\r\n{key}\r\n\r\n".encode())
+            await stream.send_all(bytes([0x81, 0x8A, 0, 0, 0, 0]) + b'{"add": 6}')
+            async for part in stream:
+                heard += part
+                if b'"last"' in heard:
+                    break
+        await game.ended.wait()
+    assert game.results() == {"scores": [6]}
+    assert not path.exists()
+
+
+@pytest.fixture
+def old_server(sum_server):
+    """The game of sums with the old names switched on."""
+    config, rules, move = sum_server._config_type, sum_server._rules, sum_server._move
+    return GameServer(config=config, rules=rules, move=move, pages=sum_server._pages, old_names=True, spin=False)
+
+
+async def show_old(start_game, tmp_path, nursery, server, **environ):
+    """A replay server of the old kind, and what a game of the same rules has saved."""
+    game = await start_game(1, player_connect_timeout_seconds=0, tick_timeout_seconds=0.1)
+    with trio.fail_after(30):
+        await game.ended.wait()
+    show = await type(game)(nursery, tmp_path, server).start({}, COGAME_REPLAY_SERVER="1", **environ)
+    return show, (tmp_path / "replay").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("r.json.z", zlib.compress), ("r.json.z", gzip.compress), ("r.json", bytes)]
+)
+async def test_an_old_replay_server_shows_what_each_viewer_names(
+    start_game, tmp_path, nursery, old_server, websocket, name, pack
+):
+    """`COGAME_REPLAY_SERVER=1` with the old names: page at `/clients/replay`, replay by `?uri=`, whatever its compression."""
+    show, raw = await show_old(start_game, tmp_path, nursery, old_server)
+    (tmp_path / name).write_bytes(pack(raw))
+    assert (await get(show, "/clients/replay?uri=x")).text == "<p>replay"
+    assert (await get(show, "/clients/look.css")).status_code == 200
+    for uri in (f"file://{tmp_path}/{name}", f"{tmp_path}/{name}"):
+        async with websocket(f"{show.url(route='replay')}?uri={uri}") as socket:
+            with trio.fail_after(30):
+                assert (await socket.recv()).encode() == raw
+
+
+@pytest.mark.parametrize("uri", ["/no/such/file", "ftp://x/y", "{}/config.json", "http://[", "s3://"])
+async def test_an_old_replay_server_refuses_a_bad_uri(start_game, tmp_path, nursery, old_server, websocket, uri):
+    """What is no replay is closed before any data, without a word about what is there; the next viewer is served."""
+    show, raw = await show_old(start_game, tmp_path, nursery, old_server)
+    async with websocket(f"{show.url(route='replay')}?uri={uri.format(tmp_path)}") as socket:
+        with pytest.raises(ConnectionClosed) as closed, trio.fail_after(30):
+            await socket.recv()
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "the replay cannot be shown")
+    async with websocket(f"{show.url(route='replay')}?uri={tmp_path}/replay") as socket:
+        with trio.fail_after(30):
+            assert (await socket.recv()).encode() == raw
+
+
+async def test_an_old_replay_server_wants_a_name(start_game, tmp_path, nursery, sum_server, websocket):
+    """Without a URI the handshake fails with 400; the environment's switch turns the old names on as well."""
+    show, _ = await show_old(start_game, tmp_path, nursery, sum_server, COWORLD_ACTORS_OLD_NAMES="1")
+    with pytest.raises(InvalidStatus) as refused:
+        async with websocket(show.url(route="replay")):
+            pass
+    assert refused.value.response.status_code == 400
+
+
+async def test_old_names_and_current_ones_play_the_same_game(start_game, old_server, tmp_path, nursery, websocket):
+    """With the switch on an episode has the pages under both names and is played as ever."""
+    example = await start_game(2, player_connect_timeout_seconds=60)
+    game = await type(example)(nursery, tmp_path, old_server).start({"tokens": ["token-0", "token-1"]})
+    for path in ("/clients/player?slot=0&token=x", "/clients/global", "/client/player", "/clients/look.css"):
+        assert (await get(game, path)).status_code == 200
+        assert (await get(example, path)).status_code == (404 if path.startswith("/clients") else 200)
+    await whole(websocket, game)
+    assert game.results() == {"scores": [3, 6]}
+
+
+@pytest.mark.parametrize(("tick_timeout", "pong"), [(0.5, 20.0), (300, 300)])
+async def test_a_player_may_think_as_long_as_a_tick_takes(
+    tmp_path, sum_server, nursery, monkeypatch, tick_timeout, pong
+):
+    """Without limits of the author's own, the time to answer a ping is never shorter than a tick's."""
+    seen = []
+
+    async def listen(site, *, limits, task_status, **more):
+        seen.append(limits)
+        task_status.started(1)
+
+    monkeypatch.setattr("coworld_protocol.sdk.game.serve", listen)
+    config = {"tokens": ["a"], "tick_timeout_seconds": tick_timeout}
+    (tmp_path / "c").write_text(json.dumps(config))
+    environ = {"COGAME_CONFIG_URI": f"{tmp_path}/c", "COGAME_RESULTS_URI": f"{tmp_path}/r"}
+    await nursery.start(lambda task_status: sum_server.run(environ, task_status=task_status))
+    assert [limits.pong_seconds for limits in seen] == [pong]
+
+
+async def test_a_seat_that_answers_no_pings_is_let_go(start_game, sum_server, websocket):
+    """A peer that is there no longer is found out by pings, long before the tick's time is up; the others go on."""
+    sum_server._limits = Limits(ping_seconds=0.2, pong_seconds=0.2)
+    game = await start_game(2, max_ticks=2, tick_timeout_seconds=300, reconnect_grace_seconds=0.1)
+    head = "Host: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    with trio.fail_after(60):
+        async with await trio.open_tcp_stream("127.0.0.1", game.port) as silent:
+            await silent.send_all(f"GET /player?slot=1&token=token-1 HTTP/1.1\r\n{head}\r\n{key}\r\n\r\n".encode())
+            await play(websocket, game, 0, 5)
+        await game.ended.wait()
+    assert game.results() == {"scores": [10, 0]}

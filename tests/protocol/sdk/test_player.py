@@ -17,8 +17,8 @@ from coworld_protocol.sdk.player import (
     run_player,
     upload_artifact,
 )
-from coworld_protocol.sdk.transport import serve
-from coworld_protocol.sdk.web import Endpoint, Request, Response, Socket
+from coworld_protocol.ws.pump import serve
+from coworld_protocol.ws.web import Endpoint, Limits, Request, Response, Socket
 
 
 async def test_a_player_plays_to_the_end(start_game, sum_types):
@@ -46,7 +46,7 @@ async def test_a_player_connects_again_with_its_token(start_game, sum_types):
             async for seen in player:
                 if seen.tick in {1, 2} and cuts < seen.tick:
                     cuts += 1
-                    await trio.aclose_forcefully(player._connection._stream)
+                    player._connection.abort()
                     continue
                 await player.send(add(add=1, tick=seen.tick))
         assert player.final.sums == [4]
@@ -120,9 +120,9 @@ async def test_a_player_waits_for_a_game_that_is_not_up_yet(sum_types, nursery):
 
 
 class ScriptedGame:
-    """Sends some texts on each connection, then closes with a code, or drops the connection for code 0."""
+    """Sends some texts and raw frames on each connection, then closes with a code, or stays for None."""
 
-    def __init__(self, texts: list[str], code: int = 1000, *, refuse: int | None = None) -> None:
+    def __init__(self, texts: list[str | bytes], code: int | None = 1000, *, refuse: int | None = None) -> None:
         self.texts = texts
         self.code = code
         self.refuse = refuse
@@ -137,21 +137,26 @@ class ScriptedGame:
 
     def opened(self, socket: Socket) -> None:
         for text in self.texts:
-            socket.send(text)
-        socket.close(self.code)
+            if isinstance(text, str):
+                socket.send(text)
+            else:
+                socket.send_frame(text)
+        if self.code is not None:
+            socket.close(self.code)
 
-    def received(self, message: str | bytes) -> None:
+    def received(self, payload: bytes, text: bool) -> None:
+        pass
+
+    def settled(self) -> None:
         pass
 
     def closed(self, code: int) -> None:
         pass
 
 
-async def listen(nursery, game) -> str:
-    def go(*, task_status: trio.TaskStatus[int]):
-        return serve(game, host="127.0.0.1", port=0, task_status=task_status)
-
-    return f"ws://127.0.0.1:{await nursery.start(go)}/player?slot=3"
+async def listen(nursery, game, limits: Limits | None = None) -> str:
+    port = await nursery.start(partial(serve, game, host="127.0.0.1", port=0, limits=limits))
+    return f"ws://127.0.0.1:{port}/player?slot=3"
 
 
 async def test_a_game_that_closes_without_a_final_ends_the_loop(nursery, sum_types):
@@ -196,6 +201,65 @@ async def test_the_authors_own_failure_leaves_as_itself(nursery, sum_types):
     with trio.fail_after(30), pytest.raises(LookupError, match="mine"):
         async with connect_player(seen_type, final=last, url=url):
             raise LookupError("mine")
+
+
+async def test_pings_are_answered_while_the_player_thinks(nursery, sum_types):
+    """A game that drops silent players keeps one that is busy with something else for a while."""
+    seen_type, last, _, _ = sum_types
+    url = await listen(
+        nursery,
+        ScriptedGame(['{"type": "seen", "tick": 0, "sums": [1]}'], None),
+        Limits(ping_seconds=0.2, pong_seconds=2.0),
+    )
+    with trio.fail_after(60):
+        async with connect_player(seen_type, final=last, url=url) as player:
+            await anext(player)
+            await trio.sleep(4.0)
+            assert player._connection.code is None
+
+
+async def test_a_unix_socket_is_taken_when_there_is_one(nursery, sum_types, tmp_path, monkeypatch):
+    """The runner's Unix socket is preferred to the URL's port; one that is not there is passed over."""
+    seen_type, last, _, _ = sum_types
+    path = str(tmp_path / "game.sock")
+    monkeypatch.setenv("COWORLD_ACTORS_UNIX_SOCKET", path)
+    game = ScriptedGame(['{"type": "last", "sums": [1]}'])
+    url = await listen(nursery, game)
+    other = ScriptedGame(['{"type": "last", "sums": [2]}'])
+
+    async def play() -> list[int]:
+        with trio.fail_after(60):
+            async with connect_player(seen_type, final=last, url=url) as player:
+                assert [seen async for seen in player] == []
+        return player.final.sums
+
+    assert await play() == [1]
+    await nursery.start(partial(serve, other, host="127.0.0.1", port=0, unix=path))
+    assert await play() == [2]
+
+
+@pytest.mark.parametrize("spin", [None, True, False])
+async def test_a_player_may_poll(start_game, sum_types, spin):
+    """Whether polling is left to measurement or forbidden, the episode is the same."""
+    seen_type, last, hello, add = sum_types
+    game = await start_game(1, max_ticks=100)
+    with trio.fail_after(60):
+        async with connect_player(seen_type, final=last, welcome=hello, url=game.url(0), spin=spin) as player:
+            async for seen in player:
+                await player.send(add(add=1, tick=seen.tick))
+        assert player.final.sums == [100]
+
+
+async def test_a_game_that_breaks_the_protocol_is_a_sentence(nursery, sum_types):
+    """Connecting again would bring the same again, so the player says what is wrong."""
+    seen_type, last, _, _ = sum_types
+    game = ScriptedGame([b"\x83\x00"], None)
+    url = await listen(nursery, game)
+    with trio.fail_after(60), pytest.raises(Refused, match="cannot take") as refused:
+        async with connect_player(seen_type, final=last, url=url) as player:
+            await anext(player)
+    assert "1002" in refused.value.evidence
+    assert game.connections == 1
 
 
 def test_the_url_comes_from_either_variable():

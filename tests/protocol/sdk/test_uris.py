@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coworld_protocol.sdk import uris
-from coworld_protocol.sdk.uris import UriFailed, file_path, inflate, read_uri, write_uri
+from coworld_protocol.sdk.uris import UriFailed, compress, encoding_of, file_path, inflate, read_uri, write_uri
 
 
 class Shelf(ThreadingHTTPServer):
@@ -71,6 +71,7 @@ def test_which_uris_are_files():
     assert file_path("file:///a/b%20c") == Path("/a/b c")
     assert file_path("/a/b%20c") == Path("/a/b%20c")
     assert file_path("a.json") == Path("a.json")
+    assert file_path("file://localhost/a") == Path("/a")
     assert file_path("https://x/y") is None
     with pytest.raises(UriFailed, match="ftp"):
         file_path("ftp://x/y?secret")
@@ -171,3 +172,61 @@ def test_a_compression_bomb_is_refused(monkeypatch):
     with pytest.raises(UriFailed) as failed:
         inflate(zlib.compress(b"\0" * 100_000), "zlib")
     assert "more than" in failed.value.evidence
+
+
+@pytest.mark.parametrize("uri", ["file://elsewhere/a", "ftp://x/y", "s3://bucket/key", "http://["])
+def test_what_cannot_be_written_is_refused_before_anything_is_tried(uri):
+    """Another machine's files, other schemes, buckets, and what is no URI."""
+    with pytest.raises(UriFailed) as failed:
+        write_uri(uri, b"", "text/plain")
+    assert failed.value.todo
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_a_password_is_not_repeated(shelf, method):
+    """A failure names the address without user, password and query."""
+    shelf.statuses = [403]
+    with pytest.raises(UriFailed) as failed:
+        write_uri(f"{shelf.url.replace('//', '//me:s3cret@')}/a?k=s3cret", b"", "text/plain", method)
+    assert "s3cret" not in " ".join(failed.value.lines())
+    assert "127.0.0.1" in failed.value.what
+
+
+def test_a_bucket_is_read_without_a_signature(monkeypatch):
+    """`s3://bucket/key` is a plain GET of the object's public address, with the key quoted."""
+    asked = []
+    monkeypatch.setattr(uris, "_request", lambda *request: asked.append(request) or b"data")
+    assert read_uri("s3://some-bucket/deep/a b?.z") == b"data"
+    assert asked == [("GET", "https://some-bucket.s3.amazonaws.com/deep/a%20b%3F.z", None, "")]
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://", "s3://bucket", "s3://bucket/", "s3://evil.example@x/y", "s3://a:80/y", "s3://UP/y"]
+)
+def test_what_is_no_bucket_is_refused(uri):
+    """Nothing but a bucket's name can get into the address that is asked."""
+    with pytest.raises(UriFailed, match="does not name an object"):
+        read_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "encoding"),
+    [
+        ("file:///a/replay", "identity"),
+        ("replay.json.z", "zlib"),
+        ("/a.z/replay", "identity"),
+        ("https://x/y/r.GZ?signature=a.z", "gzip"),
+        ("http://[", "identity"),
+    ],
+)
+def test_a_name_says_how_its_file_is_compressed(uri, encoding):
+    """The suffix of the path counts; a query does not."""
+    assert encoding_of(uri) == encoding
+
+
+@pytest.mark.parametrize("encoding", ["identity", "zlib", "gzip"])
+def test_what_is_compressed_is_inflated_to_the_same(encoding):
+    """Both ways, and twice the same bytes."""
+    data = b"fruit" * 1000
+    assert inflate(compress(data, encoding), encoding) == data
+    assert compress(data, encoding) == compress(data, encoding)

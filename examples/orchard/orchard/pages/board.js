@@ -1,14 +1,13 @@
 // The board, the score list and the curve of the scores: what all of Orchard's pages draw.
 // World: {width, height, trees, names, max_ticks, tick, foragers, ripe, scores}; cells are y * width + x.
 
-/** The websocket of this page: `address` as it is, or the page's own URL with `/client/NAME` replaced by `/NAME`. */
+/** The websocket of this page: `address` as it is, or the page's own URL with `/client/NAME` (or `/clients/NAME`) replaced by `/NAME`. */
 export function socketUrl(name) {
   const page = new URL(location.href);
   const address = page.searchParams.get("address");
   const url = address ? new URL(address, page) : page;
   if (!address) {
-    const at = url.pathname.lastIndexOf("/client/" + name);
-    url.pathname = url.pathname.slice(0, at) + "/" + name;
+    url.pathname = url.pathname.replace(new RegExp(`/clients?/${name}/?$`), `/${name}`);
   }
   url.protocol = url.protocol === "https:" || url.protocol === "wss:" ? "wss:" : "ws:";
   url.hash = "";
