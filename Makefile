@@ -4,13 +4,17 @@ BIN := .venv/bin
 
 # How long `make soak` plays.
 MINUTES ?= 30
+# The Autobahn suite runs on nothing newer.
+PYTHON27 ?= python2.7
 
-.PHONY: help demo test style types check install bench-actors soak clean
+.PHONY: help demo test style types check install bench bench-actors soak autobahn clean
 
 help:
 	@echo "make demo    play one Orchard episode: game, four players, a reporter, a grader"
 	@echo "make test    style, types and the whole test suite"
 	@echo "make check   style and types only"
+	@echo "make bench   websockets, tap and codec beside their rivals, into docs/benchmarks.md (15 minutes)"
+	@echo "make autobahn PYTHON27=...   the public websocket test suite, into docs/conformance.md"
 	@echo "make bench-actors   the actor core beside its rivals, with ratios"
 	@echo "make soak    half an hour of episodes with crashes: memory and descriptors (MINUTES=30)"
 	@echo "make clean   remove what the other verbs made"
@@ -46,6 +50,14 @@ check: style types
 
 test: check
 	$(BIN)/python -m pytest
+
+bench: .venv/.dev
+	$(BIN)/coworld-actors bench ws --docs docs/benchmarks.md
+	$(BIN)/coworld-actors bench tap --docs docs/benchmarks.md
+	$(BIN)/coworld-actors bench codec --docs docs/benchmarks.md
+
+autobahn: .venv/.dev
+	$(BIN)/python bench/autobahn/run.py --python27 $(PYTHON27)
 
 bench-actors: .venv/.dev
 	$(BIN)/python bench/actors.py
