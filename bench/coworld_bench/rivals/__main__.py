@@ -22,6 +22,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--warmup", type=float, default=0.1)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--url", default="")
+    parser.add_argument("--folder", default="")
     parser.add_argument("--unix", default="")
     options = vars(parser.parse_args(words))
     rival = RIVALS[options.pop("name")]

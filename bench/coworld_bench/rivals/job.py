@@ -39,6 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         url: where a player connects.
         uvloop: run on uvloop.
         legacy: take the older of two implementations.
+        folder: directory of its own, for a game that reads and writes files.
         unix: path of a Unix socket that both ends use in place of TCP, if they can.
     """
 
@@ -49,6 +50,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     url: str = ""
     uvloop: bool = False
     legacy: bool = False
+    folder: str = ""
     unix: str = ""
 
 

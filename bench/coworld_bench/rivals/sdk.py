@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -71,19 +70,18 @@ class _Rules:
 
 def game(job: Job) -> None:
     """Serve one episode."""
-    with tempfile.TemporaryDirectory(prefix="coworld-bench-") as folder:
-        pages = Path(folder)
-        config = pages / "config.json"
-        config.write_bytes(msgspec.json.encode(GameConfig(tokens=tuple(map(token, range(job.seats))))))
-        environ = {
-            contract.ENV_CONFIG_URI: config.as_uri(),
-            contract.ENV_RESULTS_URI: (pages / "results.json").as_uri(),
-            contract.ENV_HOST: "127.0.0.1",
-            contract.ENV_PORT: "0",
-            **({ENV_UNIX_SOCKET: job.unix} if job.unix else {}),
-        }
-        server = GameServer(config=GameConfig, rules=lambda _: _Rules(job), move=Move, pages=pages)
-        trio.run(_serve, server, environ)
+    place = Path(job.folder)
+    config = place / "config.json"
+    config.write_bytes(msgspec.json.encode(GameConfig(tokens=tuple(map(token, range(job.seats))))))
+    environ = {
+        contract.ENV_CONFIG_URI: config.as_uri(),
+        contract.ENV_RESULTS_URI: (place / "results.json").as_uri(),
+        contract.ENV_HOST: "127.0.0.1",
+        contract.ENV_PORT: "0",
+        **({ENV_UNIX_SOCKET: job.unix} if job.unix else {}),
+    }
+    server = GameServer(config=GameConfig, rules=lambda _: _Rules(job), move=Move, pages=place)
+    trio.run(_serve, server, environ)
 
 
 async def _serve(server: GameServer[GameConfig, Move], environ: Mapping[str, str]) -> None:

@@ -143,6 +143,7 @@ def play(plan: Plan, pair: Pair, players: int, size: int, *, pinned: bool = True
             size=size,
             warmup=plan.warmup,
             seconds=plan.seconds,
+            folder=str(folder),
             unix=unix,
         )
         game = Contestant(command, core=plan.cores.server if pinned else None)
