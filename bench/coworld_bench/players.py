@@ -70,8 +70,9 @@ class PlayerFigures(msgspec.Struct, frozen=True, kw_only=True):
         faults: seats of counted episodes that ended by the player's own fault: it crashed, or never connected.
         trouble: what the first of those episodes or seats said.
         answers: of all seats and episodes.
-        corrected: the same against the ticks; None unless every seat was ticked and ticks were missed.
-        intervals: `QUANTILES` of the corrected series where there is one, else of the answers.
+        corrected: the same against the ticks; None unless every seat was ticked.
+        intervals: `QUANTILES` of the answers.
+        corrected_intervals: `QUANTILES` of the corrected series; empty where there is none.
         unanswered: ticks that nothing came back for.
         lag: how late our own event loop was meanwhile.
         note: why the figures are to be taken with caution, if they are.
@@ -85,6 +86,7 @@ class PlayerFigures(msgspec.Struct, frozen=True, kw_only=True):
     answers: Latency = Latency()
     corrected: Latency | None = None
     intervals: tuple[Interval, ...] = ()
+    corrected_intervals: tuple[Interval, ...] = ()
     unanswered: int = 0
     lag: Latency = Latency()
     note: str = ""
@@ -108,6 +110,10 @@ class PlayersReport(msgspec.Struct, frozen=True, kw_only=True):
     machine: dict[str, str]
     players: tuple[PlayerFigures, ...]
     interrupted: int | None = None
+
+    def corrects(self) -> bool:
+        """Whether the corrected series says anything that the answers do not: some player missed ticks."""
+        return any(player.corrected is not None and player.corrected != player.answers for player in self.players)
 
 
 class Measured(msgspec.Struct, kw_only=True):
@@ -192,13 +198,9 @@ def figures(player: str, measured: Measured) -> PlayerFigures:
     """What a player's episodes come to."""
     reports = measured.reports
     seats = [seat for report in reports for seat in report.seats]
-    # Where no tick was missed the two series are the same, and it may be no ticked game at all.
-    missed = any(seat.corrected != seat.answers for seat in seats)
-    ticked = missed and all(seat.corrected is not None for seat in seats)
-    episodes = [
-        _merged([seat.corrected if ticked and seat.corrected is not None else seat.answers for seat in report.seats])
-        for report in reports
-    ]
+    paced = [seat.corrected for seat in seats if seat.corrected is not None]
+    ticked = bool(seats) and len(paced) == len(seats)
+    corrected = _merged(paced).latency() if ticked else None
     lag = _merged([report.own.lag for report in reports if report.own is not None])
     answers = _merged([seat.answers for seat in seats]).latency()
     return PlayerFigures(
@@ -208,10 +210,13 @@ def figures(player: str, measured: Measured) -> PlayerFigures:
         faults=measured.faults,
         trouble=measured.trouble,
         answers=answers,
-        corrected=_merged([seat.corrected for seat in seats if seat.corrected is not None]).latency()
+        corrected=corrected,
+        intervals=_intervals([_merged([seat.answers for seat in report.seats]) for report in reports]),
+        corrected_intervals=_intervals(
+            [_merged([seat.corrected for seat in report.seats if seat.corrected is not None]) for report in reports]
+        )
         if ticked
-        else None,
-        intervals=_intervals(episodes) if answers.count else (),
+        else (),
         unanswered=sum(seat.unanswered for seat in seats),
         lag=lag.latency(),
         note=_note(answers, lag.latency()),
@@ -234,7 +239,9 @@ def _merged(parts: Sequence[Latency]) -> Series:
 
 
 def _intervals(episodes: Sequence[Series]) -> tuple[Interval, ...]:
-    """Quantiles of all episodes together, with percentile intervals of a bootstrap over whole episodes."""
+    """Quantiles of all episodes together, with percentile intervals of a bootstrap over whole episodes; none of nothing."""
+    if not any(series.count for series in episodes):
+        return ()
     items = sorted((high, owner, times) for owner, series in enumerate(episodes) for _, high, times in series.classes())
     values, owners, counts = zip(*items, strict=True)
     longest = max(series.longest for series in episodes)

@@ -35,7 +35,7 @@ _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2937; --faint: #9ca3af; --grid: #e5e7eb; --paper: #ffffff; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e5e7eb; --faint: #6b7280; --grid: #374151; --paper: #111827; } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; }
 table { border-collapse: collapse; width: 100%; }
 th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--grid); font-variant-numeric: tabular-nums; }
 th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
@@ -60,10 +60,13 @@ class _Curve(msgspec.Struct, frozen=True):
 
 def page(report: PlayersReport) -> str:
     """The page. Every text of a stranger's - names, ids, messages - is escaped."""
-    curves = [curve for place, player in enumerate(report.players) if (curve := _curve(place, player)) is not None]
     title = escape(f"{report.coworld}: who answers how fast")
-    rows = "\n".join(_row(place, player) for place, player in enumerate(report.players))
-    heads = "".join(f"<th>{_name(share)}</th>" for share in QUANTILES)
+    answers = [(player.answers, player.intervals) for player in report.players]
+    corrected = ""
+    if report.corrects():
+        corrected = f"""<h2>Corrected: every tick counts, missed ones included</h2>
+<p>A player without figures here has answered in a seat in which no pace was seen.</p>
+{_series(report.players, "ticks", [(player.corrected, player.corrected_intervals) for player in report.players])}"""
     ran = escape(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     stopped = "<p>The measurement was stopped before its end.</p>" if report.interrupted is not None else ""
     return f"""<!doctype html>
@@ -79,38 +82,52 @@ def page(report: PlayersReport) -> str:
 <h1>{title}</h1>
 <p>Variant {escape(report.variant)}, {report.rounds} episodes of each player, interleaved; in each episode it had every seat.</p>
 {stopped}
-<table>
-<thead><tr><th>player</th><th>episodes</th><th>answers</th>{heads}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-{_plot(curves)}
+{_series(report.players, "answers", answers)}
+{corrected}
 <p class="faint">Small figures are 95 % intervals from resampling whole episodes; bars in the plot show the same. A curve tells how long the
 slowest part of the answers took: at 99 %, one answer in a hundred took longer.</p>
-<p class="faint">{escape(OMISSION)}. Where all seats of a player are ticked and ticks were missed, its figures and its curve are the corrected ones.</p>
+<p class="faint">{escape(OMISSION)}.</p>
 <p class="faint">{ran}</p>
 </body>
 </html>
 """
 
 
-def _row(place: int, player: PlayerFigures) -> str:
+def _series(
+    players: Sequence[PlayerFigures], counted: str, figures: Sequence[tuple[Latency | None, Sequence[Interval]]]
+) -> str:
+    """Table and plot of one series of every player; series are never mixed in one."""
+    rows: list[str] = []
+    curves: list[_Curve] = []
+    for place, (player, (latency, intervals)) in enumerate(zip(players, figures, strict=True)):
+        rows.append(_row(place, player, latency, intervals))
+        if latency is not None and latency.count:
+            curves.append(_curve(place, player.player, latency, intervals))
+    heads = "".join(f"<th>{_name(share)}</th>" for share in QUANTILES)
+    body = "\n".join(rows)
+    return f"""<table>
+<thead><tr><th>player</th><th>episodes</th><th>{counted}</th>{heads}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table>
+{_plot(curves, counted)}"""
+
+
+def _row(place: int, player: PlayerFigures, latency: Latency | None, intervals: Sequence[Interval]) -> str:
     cells = [
         f'<td><span class="key" style="background:{_colour(place)}"></span>{escape(player.player)}{_remarks(player)}</td>'
     ]
     failed = f"<small>{player.failed} failed</small>" if player.failed else ""
     failed += f"<small>{player.faults} seats at fault</small>" if player.faults else ""
     cells.append(f"<td>{player.episodes}{failed}</td>")
-    cells.append(f"<td>{player.answers.count}</td>")
-    cells += [_cell(interval) for interval in player.intervals] or ["<td>-</td>"] * len(QUANTILES)
+    cells.append("<td>-</td>" if latency is None else f"<td>{latency.count}</td>")
+    cells += [_cell(interval) for interval in intervals] or ["<td>-</td>"] * len(QUANTILES)
     return f"<tr>{''.join(cells)}</tr>"
 
 
 def _remarks(player: PlayerFigures) -> str:
-    remarks = ["corrected"] if player.corrected is not None else []
-    remarks += [text for text in (player.note, player.trouble) if text]
-    return "".join(f"<small>{escape(text)}</small>" for text in remarks)
+    return "".join(f"<small>{escape(text)}</small>" for text in (player.note, player.trouble) if text)
 
 
 def _cell(interval: Interval) -> str:
@@ -120,17 +137,9 @@ def _cell(interval: Interval) -> str:
     return f"<td>{seconds_text(interval.value)}{around}</td>"
 
 
-def _curve(place: int, player: PlayerFigures) -> _Curve | None:
-    latency = player.corrected or player.answers
-    if not latency.count:
-        return None
-    return _Curve(
-        player.player,
-        _colour(place),
-        _DASHES[place // len(_COLOURS) % len(_DASHES)],
-        _points(latency),
-        player.intervals,
-    )
+def _curve(place: int, name: str, latency: Latency, intervals: Sequence[Interval]) -> _Curve:
+    dash = _DASHES[place // len(_COLOURS) % len(_DASHES)]
+    return _Curve(name, _colour(place), dash, _points(latency), tuple(intervals))
 
 
 def _points(latency: Latency) -> tuple[tuple[float, float], ...]:
@@ -149,7 +158,7 @@ def _points(latency: Latency) -> tuple[tuple[float, float], ...]:
     return tuple(points)
 
 
-def _plot(curves: Sequence[_Curve]) -> str:
+def _plot(curves: Sequence[_Curve], counted: str) -> str:
     if not curves:
         return "<p>No player has answered, so there is nothing to draw.</p>"
     times = [max(time, 1e-9) for curve in curves for _, time in curve.points]
@@ -165,7 +174,7 @@ def _plot(curves: Sequence[_Curve]) -> str:
         height = (math.log10(max(seconds, 1e-9)) - low) / (high - low)
         return round(_HEIGHT - _BOTTOM - height * (_HEIGHT - _TOP - _BOTTOM), 1)
 
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="How long answers took, by percentile">']
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="How long {counted} took, by percentile">']
     for decade in range(low, high + 1):
         at = y(10.0**decade)
         parts.append(f'<line class="grid" x1="{_LEFT}" y1="{at}" x2="{_WIDTH - _RIGHT}" y2="{at}"/>')
@@ -177,7 +186,7 @@ def _plot(curves: Sequence[_Curve]) -> str:
             f'<text x="{at}" y="{_HEIGHT - _BOTTOM + 18}" text-anchor="middle">{_name(1 - 10.0**-decade)}</text>'
         )
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">answers that took no longer</text>')
+    parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{counted} that took no longer</text>')
     for curve in curves:
         line = " ".join(f"{x(rarity)},{y(seconds)}" for rarity, seconds in curve.points)
         dash = f' stroke-dasharray="{curve.dash}"' if curve.dash else ""

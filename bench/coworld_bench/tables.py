@@ -16,6 +16,9 @@ from coworld_bench.plan import Cell
 
 __all__ = ["markdown", "number", "tables"]
 
+_WIDE = 5
+"""Columns that fit a screen with medians and brackets side by side."""
+
 
 class _Grid(msgspec.Struct, frozen=True, kw_only=True):
     title: str
@@ -30,8 +33,10 @@ def tables(report: Report) -> list[str | Table]:
         table = Table(title=grid.title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for place, word in enumerate(grid.head):
             table.add_column(word, justify="right" if place else "left", no_wrap=True)
+        # Below each other where they would not fit beside each other.
+        narrow = len(grid.head) > _WIDE
         for row in grid.rows:
-            table.add_row(*row)
+            table.add_row(*(cell.replace(" (", "\n(") if narrow and place else cell for place, cell in enumerate(row)))
         parts.append(table)
     return [*parts, *_closing(report)]
 
@@ -71,8 +76,9 @@ def _about(report: Report) -> list[str]:
 
 
 def _grids(report: Report) -> Iterable[_Grid]:
-    if report.goals:
-        yield _goals(report.goals)
+    measured = [goal for goal in report.goals if goal.measured is not None]
+    if measured:
+        yield _goals(measured)
     for scenario, group in groupby(report.cells, key=lambda cell: cell.scenario):
         cells = list(group)
         yield _grid(f"{scenario}, {cells[0].unit}", cells, lambda cell, name: _span(cell.figures[name].value))
@@ -124,6 +130,9 @@ def _closing(report: Report) -> list[str]:
     if report.generator:
         what = "a C program" if report.generator == "c" else "a Python program, for want of a C compiler: a bottleneck"
         lines.append(f"load generator: {what}; {_headroom(report.cells)}")
+    absent = [goal.measure for goal in report.goals if goal.measured is None]
+    if absent:
+        lines.append(f"goals that this run says nothing about: {'; '.join(absent)}")
     if report.skipped:
         missing = ", ".join(f"{name} (needs {what})" for name, what in report.skipped.items())
         lines.append(f"skipped: {missing}")

@@ -22,7 +22,7 @@ __all__ = ["bench"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _PORT = click.IntRange(0, 65535)
-_WIDTH = 160
+_WIDTH = 150
 """Columns of a table where no terminal has any."""
 
 _MEASURING = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,8 @@ from coworld_protocol.printable import printable
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from coworld_bench.players import PlayersReport
+    from coworld_actors.traffic.latency import Latency
+    from coworld_bench.players import Interval, PlayersReport
 
 __all__ = ["players"]
 
@@ -160,7 +161,14 @@ def _print(report: PlayersReport) -> None:
 
     stdout = Stream(sys.stdout)
     console = Console(file=stdout.file, highlight=False, width=None if stdout.isatty() else _WIDTH)
-    console.print(_table(report))
+    title = f"{report.coworld}  {report.variant}  each player in every seat"
+    answers = [(player.player, player.episodes, player.answers, player.intervals) for player in report.players]
+    console.print(_table(title, "answers", answers))
+    if report.corrects():
+        ticks = [(one.player, one.episodes, one.corrected, one.corrected_intervals) for one in report.players]
+        console.print(
+            _table("corrected: every tick counts, missed ones included; - where no pace was seen", "ticks", ticks)
+        )
     for player in report.players:
         if player.note:
             console.print(Text(printable(f"{player.player}: {player.note}")), soft_wrap=True)
@@ -169,7 +177,8 @@ def _print(report: PlayersReport) -> None:
     stdout.flush()
 
 
-def _table(report: PlayersReport) -> Table:
+def _table(title: str, counted: str, players: Sequence[tuple[str, int, Latency | None, Sequence[Interval]]]) -> Table:
+    """One series of every player: its name, its episodes, the series and its quantiles. A table never mixes two series."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -177,19 +186,18 @@ def _table(report: PlayersReport) -> Table:
     from coworld_actors.traffic.report import seconds_text, span_text
     from coworld_bench.players import QUANTILES
 
-    title = Text(printable(f"{report.coworld}  {report.variant}  each player in every seat"))
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=Text(printable(title)), title_justify="left", box=SIMPLE_HEAD)
     table.add_column("player")
-    for name in ("episodes", "answers", *("longest" if share == 1 else f"p{share * 100:g}" for share in QUANTILES)):
+    for name in ("episodes", counted, *("longest" if share == 1 else f"p{share * 100:g}" for share in QUANTILES)):
         table.add_column(name, justify="right", no_wrap=True)
-    for player in report.players:
+    for name, episodes, series, intervals in players:
         cells: list[str] = []
-        for interval in player.intervals:
+        for interval in intervals:
             around = ""
             if interval.low is not None and interval.high is not None:
                 around = f"\n[{span_text(interval.low, interval.high)}]"
             cells.append(f"{seconds_text(interval.value)}{around}")
-        name = player.player + (" (corrected)" if player.corrected is not None else "")
-        row = [name, str(player.episodes), str(player.answers.count), *(cells or ["-"] * len(QUANTILES))]
-        table.add_row(Text(printable(row[0])), *map(Text, row[1:]))
+        count = "-" if series is None else str(series.count)
+        row = [str(episodes), count, *(cells or ["-"] * len(QUANTILES))]
+        table.add_row(Text(printable(name)), *map(Text, row))
     return table

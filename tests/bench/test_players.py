@@ -13,7 +13,7 @@ from coworld_actors.manifest.load import load_manifest
 from coworld_actors.manifest.seats import build_plan
 from coworld_actors.traffic.latency import Latency, Series
 from coworld_actors.traffic.report import Pace, TapCost, TapReport, TapSeatReport
-from coworld_bench.players import QUANTILES, Measured, figures, measure
+from coworld_bench.players import QUANTILES, Measured, PlayerFigures, PlayersReport, figures, measure
 from coworld_drivers.images import load_images
 from coworld_drivers.process import ProcessDriver
 from tests.coworlds import scripted_manifest, write_coworld
@@ -142,15 +142,33 @@ def test_intervals_are_the_same_for_the_same_measurements() -> None:
     assert [interval.low is None for interval in figures("p", measured).intervals] == [False, False, False, True]
 
 
-def test_the_corrected_series_is_shown_where_ticks_were_missed() -> None:
-    """And the plain one where the two are the same, or a seat is not ticked."""
+def test_both_series_have_quantiles_of_their_own() -> None:
+    """The corrected one only where every seat is ticked; the answers' are always the answers'."""
     missed = figures("p", Measured(reports=[episode([0.01] * 10, corrected=[0.01] * 10 + [0.2] * 5)]))
     assert missed.corrected is not None
-    assert missed.intervals[-1].value == 0.2
+    assert missed.corrected.count == 15
+    assert (missed.intervals[-1].value, missed.corrected_intervals[-1].value) == (0.01, 0.2)
     assert missed.answers.max == 0.01
-    assert figures("p", Measured(reports=[episode([0.01] * 10, corrected=[0.01] * 10)])).corrected is None
+    kept = figures("p", Measured(reports=[episode([0.01] * 10, corrected=[0.01] * 10)]))
+    assert kept.corrected == kept.answers
+    assert kept.corrected_intervals == kept.intervals
     mixed = [episode([0.01] * 10, corrected=[0.01] * 10 + [0.2]), episode([0.01] * 10)]
-    assert figures("p", Measured(reports=mixed)).corrected is None
+    waiting = figures("p", Measured(reports=mixed))
+    assert (waiting.corrected, waiting.corrected_intervals) == (None, ())
+
+
+def test_the_corrected_series_is_compared_when_any_player_missed_ticks() -> None:
+    """One that missed none is compared on it as well; where nobody did it says nothing new."""
+    missed = figures("slow", Measured(reports=[episode([0.01] * 10, corrected=[0.01] * 10 + [0.2] * 5)]))
+    kept = figures("quick", Measured(reports=[episode([0.01] * 10, corrected=[0.01] * 10)]))
+    waiting = figures("waiting", Measured(reports=[episode([0.01] * 10)]))
+
+    def corrects(*players: PlayerFigures) -> bool:
+        return PlayersReport(coworld="c", variant="v", rounds=1, machine={}, players=players).corrects()
+
+    assert corrects(kept, missed)
+    assert not corrects(kept, waiting)
+    assert not corrects()
 
 
 def test_a_slow_runner_is_named() -> None:

@@ -62,6 +62,27 @@ def test_the_page_has_the_table_and_a_curve_for_each_player() -> None:
         assert all(0 <= x <= 860 and 0 <= y <= 460 for x, y in places)
 
 
+def test_series_are_not_mixed() -> None:
+    """Where one player missed ticks all are shown on their answers, and once more on the corrected series."""
+    interval = (Interval(share=0.5, value=0.02),) * 4
+    slow = PlayerFigures(
+        player="slow", episodes=3, answers=latency([0.02] * 7), intervals=interval,
+        corrected=latency([0.02] * 7 + [0.3]), corrected_intervals=(Interval(share=0.5, value=0.3),) * 4,
+    )  # fmt: skip
+    quick = PlayerFigures(
+        player="quick", episodes=3, answers=latency([0.01] * 9), intervals=interval,
+        corrected=latency([0.01] * 9), corrected_intervals=interval,
+    )  # fmt: skip
+    both = page(report(slow, quick, player("unpaced")))
+    answers, _, corrected = both.partition("<h2>")
+    drawn = [[line.findtext("title") for line in svg(part).iter("polyline")] for part in (answers, corrected)]
+    assert drawn == [["slow", "quick", "unpaced"], ["slow", "quick"]]
+    assert "300 ms" not in answers
+    assert "300 ms" in corrected
+    assert "<td>8</td>" in corrected
+    assert "<h2>" not in page(report(quick, player("unpaced")))
+
+
 def test_the_page_needs_nothing_from_anywhere() -> None:
     """No script, no address, and a policy that forbids both."""
     text = page(report(player()))

@@ -74,6 +74,7 @@ def test_a_terminal_gets_the_same(report: Report) -> None:
         console.print(part, markup=False)
     assert "132 k (130 k..135 k)" in out.getvalue()
     assert "aim met" in out.getvalue()
+    assert "missed" not in out.getvalue()
 
 
 def test_a_slow_generator_is_named(report: Report) -> None:

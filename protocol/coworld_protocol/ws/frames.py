@@ -79,7 +79,9 @@ def encode(opcode: int, payload: bytes, *, mask: bool = False, fin: bool = True,
         rsv1: mark a compressed message; on its first frame only.
     """
     length = len(payload)
-    if not mask and fin and not rsv1 and length < 126:
+    if not mask and fin and not rsv1 and length < 65536:
+        if length > 125:
+            return _MIDDLING(_FIN | opcode, 126, length) + payload
         if opcode == TEXT:
             return _SHORT_TEXT[length] + payload
         if opcode == BINARY:
@@ -165,10 +167,9 @@ class Decoder:
         Text is valid UTF-8, a close frame's payload is valid. When the peer breaks the protocol, what came before is still given
         out and `violation` is set; after that, or after a close frame, everything is ignored.
         """
-        if self._plain and len(data) > 5 and (data[0] == 0x81 or data[0] == 0x82):
-            payload = self._whole(data)
-            if payload is not None:
-                return [(data[0] & 0x0F, payload)]
+        payload = self.whole(data)
+        if payload is not None:
+            return [(data[0] & 0x0F, payload)]
         found: list[tuple[int, bytes]] = []
         if self.closed or self.violation is not None:
             return found
@@ -181,8 +182,14 @@ class Decoder:
         self._plain = not (self._remaining or self._head or self._opcode or self.closed or self.violation is not None)
         return found
 
-    def _whole(self, data: bytes) -> bytes | None:
-        """The payload, if `data` is one whole message with a short or middling length and nothing else; None sends it the long way."""
+    def whole(self, data: bytes) -> bytes | None:
+        """The payload, if `data` is one uncompressed message of at most 65535 bytes in one frame and nothing else.
+
+        None for anything else, which is to go to `receive`: nothing of it has been taken. Whether the message is a text is in
+        the first byte: 0x81, and 0x82 for a binary one.
+        """
+        if not self._plain or len(data) < 4 or (data[0] != 0x81 and data[0] != 0x82):
+            return None
         second = data[1]
         start = 2
         length = second

@@ -21,6 +21,7 @@ from coworld_protocol.ws.wire import Wire
 
 __all__ = ["Peer"]
 
+_WRITABLE: Final = select.EPOLLOUT
 _SMALL_READ: Final = 16 * 1024
 # A buffer from 128 KiB on is mapped and unmapped by malloc for every read.
 _LARGE_READ: Final = 64 * 1024
@@ -99,11 +100,11 @@ class Peer:
     def serve(self, mask: int) -> None:
         """Do what the poll set says is possible."""
         wire = self.wire
-        if mask & select.EPOLLOUT:
+        if mask & _WRITABLE:
             wire.flush()
             if not wire.waiting:
                 self._go_on()
-        if mask & ~select.EPOLLOUT:
+        if mask != _WRITABLE:
             try:
                 data = wire.recv(self._chunk)
             except BlockingIOError:

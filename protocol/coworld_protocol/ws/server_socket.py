@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ServerSocket", "Tally"]
 
 _NORMAL: Final = 1000
+_WHOLE_TEXT: Final = 0x81  # first byte of a text in one frame
 
 
 class Tally:
@@ -74,6 +75,7 @@ class ServerSocket:
         "_receive",
         "_received",
         "_tally",
+        "_whole",
         "_wire",
         "broken",
         "endpoint",
@@ -97,6 +99,7 @@ class ServerSocket:
         self._ended = ended
         self._decoder = Decoder(masked=True, message_bytes=limits.message_bytes, inflate=inflate)
         self._receive = self._decoder.receive
+        self._whole = self._decoder.whole
         self._received = endpoint.received
         self._deflate = deflate
         self.open = True
@@ -156,6 +159,11 @@ class ServerSocket:
 
     def take(self, data: bytes) -> None:
         """Digest bytes of the peer's; none say that it sends no more."""
+        payload = self._whole(data)
+        if payload is not None:
+            if self.open:
+                self._received(payload, data[0] == _WHOLE_TEXT)
+            return
         if not data:
             self.drop()
             return
