@@ -80,7 +80,7 @@ def page(report: PlayersReport) -> str:
 </head>
 <body>
 <h1>{title}</h1>
-<p>Variant {escape(report.variant)}, {report.rounds} episodes of each player, interleaved; in each episode it had every seat.</p>
+<p>Variant {escape(report.variant)}, {report.rounds} episode{"" if report.rounds == 1 else "s"} of each player, interleaved; in each episode it had every seat.</p>
 {stopped}
 {_series(report.players, "answers", answers)}
 {corrected}

@@ -24,6 +24,7 @@ AGENT = "coworld-actors"
 
 _MESSAGE_BYTES = 64 * 1024 * 1024
 _CASE_SECONDS = 120.0
+_COUNT_SECONDS = 20.0
 
 
 async def run_cases(
@@ -64,11 +65,12 @@ async def run_cases(
 async def _count(base: str) -> int:
     todo = "start the fuzzing server first; its URL has no path"
     try:
-        with trio.fail_after(_CASE_SECONDS):
+        with trio.fail_after(_COUNT_SECONDS):
             async with await connect(f"{base}/getCaseCount") as connection:
                 return int(await connection.receive())
     except (OSError, ConnectionClosed, HandshakeFailed, HandshakeRefused, trio.TooSlowError, ValueError) as error:
-        raise PreconditionMissing(f"{base} has no cases for us.", evidence=str(error), todo=todo) from error
+        silence = f"nothing came within {_COUNT_SECONDS:g} s"
+        raise PreconditionMissing(f"{base} has no cases for us.", evidence=str(error) or silence, todo=todo) from error
 
 
 async def _play(url: str, *, deflate: bool) -> None:

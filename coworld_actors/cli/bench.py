@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from coworld_actors.cli.bench_players import players
-from coworld_actors.cli.exits import Exit, Outcome
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, handling
 from coworld_actors.cli.streams import Stream
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.printable import printable
@@ -215,8 +215,20 @@ def _play(url: str, agent: str, deflate: bool, cases: tuple[int, ...]) -> Outcom
     def tell(case: int, count: int) -> None:
         _say(f"case {case} of {count}")
 
-    play = functools.partial(run_cases, url, agent=agent, deflate=deflate, cases=cases or None, progress=tell)
+    async def play() -> int | None:
+        token = trio.lowlevel.current_trio_token()
+
+        def cancel(*_: object) -> None:
+            token.run_sync_soon(scope.cancel, idempotent=True)
+
+        # An exception out of a handler would tear trio's loop down instead of ending its tasks.
+        with trio.CancelScope() as scope, handling(signal.SIGTERM, cancel):
+            return await run_cases(url, agent=agent, deflate=deflate, cases=cases or None, progress=tell)
+        return None
+
     count = trio.run(play)
+    if count is None:
+        return Outcome(exit_code=Exit.TERMINATED, error=Interrupted("stopped by SIGTERM before all cases were played"))
     return Outcome(exit_code=Exit.GOOD if count else Exit.NOTHING)
 
 

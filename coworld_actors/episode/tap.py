@@ -119,7 +119,7 @@ class Tap(Actor[Doors]):
     ) -> None:
         self._log.note(
             InjectedFault(
-                at=trio.current_time(),
+                at=time.time(),
                 slot=slot,
                 connection=connection,
                 direction=direction,

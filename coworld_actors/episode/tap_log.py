@@ -24,7 +24,7 @@ class InjectedFault(msgspec.Struct, frozen=True, kw_only=True):
     """One fault on purpose.
 
     Attributes:
-        at: seconds on the system's clock.
+        at: seconds since 1970, as `time` of an event.
         slot: the seat.
         connection: number of its connection, from 0.
         direction: which way.

@@ -65,6 +65,8 @@ def parse_budget(text: str) -> Budget:
     Raises:
         Refused: it is none; the error says what would be.
     """
+    if not all(part.strip() for part in text.split(",")):
+        raise _refused(text, "a tier is empty", _EXAMPLE)
     tiers = sorted((_tier(part.strip()) for part in text.split(",")), key=lambda tier: tier.limit)
     for shorter, longer in itertools.pairwise(tiers):
         if shorter.limit == longer.limit:

@@ -249,7 +249,7 @@ def lines(report: TapReport) -> list[str]:
 def _verdict(verdict: BudgetVerdict) -> list[str]:
     found = [f"budget {verdict.budget}: {verdict.judgement}" + (f": {verdict.reason}" if verdict.reason else "")]
     for seat in verdict.seats:
-        tiers = ", ".join(f"{tier.over} of {tier.allowed} over {seconds_text(tier.limit)}" for tier in seat.tiers)
+        tiers = "; ".join(f"{tier.over} over {seconds_text(tier.limit)}, {tier.allowed} allowed" for tier in seat.tiers)
         found.append(f"  seat {seat.slot} {seat.judgement} on {seat.series}: {tiers}")
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -80,3 +81,18 @@ def test_a_testee_without_a_server_says_so() -> None:
     )
     assert ran.returncode == 3
     assert "has no cases for us" in ran.stderr
+
+
+def test_a_testee_is_ended_by_sigterm_without_a_traceback() -> None:
+    """While it waits for a server that says nothing: exit code 143 and one sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        child = subprocess.Popen(
+            [*COMMAND, "testee", f"ws://127.0.0.1:{silent.getsockname()[1]}"], stderr=subprocess.PIPE, text=True
+        )
+        accepted, _ = silent.accept()
+        with accepted:
+            child.send_signal(signal.SIGTERM)
+            _, said = child.communicate(timeout=60)
+    assert child.returncode == 143
+    assert said == "error: stopped by SIGTERM before all cases were played\n"

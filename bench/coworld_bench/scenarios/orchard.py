@@ -103,7 +103,8 @@ def play(plan: Plan, name: str, seats: int, ticks: int) -> float:
     played, seconds = int(words[4]), float(words[7])
     if played != ticks:
         raise PreconditionMissing(f"{name} played {played} ticks and not {ticks}.", todo="run it by hand to see why")
-    return played / seconds
+    # Our game says hundredths of a second.
+    return played / max(seconds, 0.005)
 
 
 def _config(seats: int, ticks: int) -> dict[str, object]:

@@ -66,7 +66,8 @@ def parse_url(url: str) -> Destination:
     default = _PORTS.get(parts.scheme)
     if default is None or not parts.hostname:
         raise ValueError(
-            f"{parts.scheme or 'no scheme'}:// is not a websocket URL: it starts with ws:// or wss:// and a host"
+            f"{f'{parts.scheme}://' if parts.scheme else 'a text without ://'} is not a websocket URL: "
+            "it starts with ws:// or wss:// and a host"
         )
     if "@" in parts.netloc:
         raise ValueError("a websocket URL has no user name or password")

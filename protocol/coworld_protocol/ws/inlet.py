@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from coworld_protocol.ws.outlet import Outlet
-from coworld_protocol.ws.spin import Spinner, spin
+from coworld_protocol.ws.spin import NAP_SECONDS, Spinner, spin
 
 if TYPE_CHECKING:
     from coworld_protocol.ws.hub import Place
@@ -50,6 +51,7 @@ class Inlet:
     __slots__ = (
         "_drained",
         "_free",
+        "_nap_poll",
         "_outlet",
         "_ready",
         "_recv",
@@ -80,6 +82,7 @@ class Inlet:
         self._outlet = outlet
         self._take = take
         self._ready = partial(trio.lowlevel.wait_readable, sock) if place is None else place.wait
+        self._nap_poll: select.poll | None = None
         self._drained = False
         self._free = _FREE_OPERATIONS
         self._turn = _clock()
@@ -173,12 +176,20 @@ class Inlet:
             if data is not None:
                 return data
 
+    def _nap(self) -> bytes | None:
+        if self._nap_poll is None:
+            self._nap_poll = select.poll()
+            self._nap_poll.register(self._sock, select.POLLIN)
+        return self.look() if self._nap_poll.poll(NAP_SECONDS * 1000) else None
+
     async def _spin(self, spinner: Spinner) -> bytes:
         if self.owes_checkpoint():
             await self.give_way()
         started = _clock()
         budget = spinner.budget()
         data, caught = spin(self.look, budget) if budget else (None, False)
+        if data is None and spinner.naps:
+            data = self._nap()
         if data is None:
             data = await self._wait()
         spinner.tell(_clock() - started, polled=budget > 0, caught=caught)

@@ -40,7 +40,7 @@ async def listen_tcp(host: str, port: int) -> list[socket.socket]:
         raise PreconditionMissing(
             f"The server cannot listen on {host}:{port}.",
             evidence=str(error),
-            todo="choose another port with COGAME_PORT, or end the program that holds it",
+            todo="choose another port (a game's is COGAME_PORT), or end the program that holds it",
         ) from error
     sockets = []
     for listener in listeners:

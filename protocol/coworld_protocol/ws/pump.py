@@ -27,7 +27,7 @@ from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.ws.listening import listen_tcp, listen_unix, tune
 from coworld_protocol.ws.peer import Peer
 from coworld_protocol.ws.server_socket import Tally
-from coworld_protocol.ws.spin import Spinner, make_spinner, spin
+from coworld_protocol.ws.spin import NAP_SECONDS, Spinner, make_spinner, spin
 from coworld_protocol.ws.web import Application, Limits
 from coworld_protocol.ws.wire import Wire
 
@@ -158,6 +158,8 @@ class _Pump:
         caught = False
         if budget:
             events, caught = spin(self._look, budget)
+        if events is None and expecting and self._spinner.naps:
+            events = self._epoll.poll(NAP_SECONDS, _EVENTS) or None
         if events is None:
             self._asleep = True
             try:

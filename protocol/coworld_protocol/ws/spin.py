@@ -22,13 +22,17 @@ from typing import Final, Literal, TypeVar
 from coworld_protocol.errors import Refused
 from coworld_protocol.switches import ENV_SPIN
 
-__all__ = ["SPIN_SECONDS", "SpinMode", "Spinner", "make_spinner", "spin"]
+__all__ = ["NAP_SECONDS", "SPIN_SECONDS", "SpinMode", "Spinner", "make_spinner", "spin"]
 
 T = TypeVar("T")
 SpinMode = Literal["off", "auto", "always"]
 
 SPIN_SECONDS: Final = 200e-6
 """Longest polling of one wait; about four times what waking a sleeping process costs."""
+
+NAP_SECONDS: Final = 1e-3
+"""Longest nap: sleeping in the kernel for this one answer instead of in trio for everything. It burns no processor time and saves the
+turn of trio's loop that follows a wake-up, several times what a small game's tick costs; other tasks are held up that long at most."""
 
 LONG_SECONDS: Final = 2e-3
 """After a wait longer than this somebody is thinking: the next wait is not polled, and such waits are not compared."""
@@ -77,6 +81,11 @@ class Spinner:
     def polling(self) -> bool:
         """Whether polling has shown that it gains something; with `always`, always."""
         return self._mode == "always" or (self._mode == "auto" and self._state == "on")
+
+    @property
+    def naps(self) -> bool:
+        """Whether to take a nap of `NAP_SECONDS` before going to sleep: unless the last answer took long, or it is switched off."""
+        return self._mode != "off" and not self._quiet
 
     def budget(self) -> float:
         """Seconds to poll before sleeping; 0.0 means: go to sleep at once."""
