@@ -24,6 +24,7 @@ from coworld_actors.episode.tap_doors import Doorkeeper
 from coworld_actors.episode.tap_link import Door, Link, Side
 from coworld_actors.traffic.latency import Series
 from coworld_protocol.ws.spin import Spinner, spin
+from coworld_protocol.ws.tuning import tune
 
 __all__ = ["BACKLOG", "Relay"]
 
@@ -332,7 +333,7 @@ class Relay:
     def _splice(self, door: Door, player: socket.socket, game: socket.socket) -> None:
         for sock in (player, game):
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock)
         link = Link(door, player, game)
         door.connections += 1
         door.open += 1

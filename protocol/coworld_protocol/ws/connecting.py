@@ -14,6 +14,7 @@ from coworld_protocol.ws.connection import CLOSE_SECONDS, MESSAGE_BYTES, Connect
 from coworld_protocol.ws.handshake import Accepted, ClientHandshake, client_request, new_key
 from coworld_protocol.ws.spin import Spinner, make_spinner
 from coworld_protocol.ws.tls import Tls
+from coworld_protocol.ws.tuning import tune
 
 __all__ = ["Destination", "connect", "parse_url", "upgrade"]
 
@@ -200,6 +201,7 @@ async def upgrade(
         raise
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
+    tune(sock)
     return Connection(
         sock,
         client=True,

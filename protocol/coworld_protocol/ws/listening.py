@@ -13,12 +13,10 @@ import trio
 
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["listen_tcp", "listen_unix", "tune"]
+__all__ = ["listen_tcp", "listen_unix"]
 
 _BACKLOG: Final = 1024
 _LAST_PORT: Final = 65535
-_CONGESTION: Final[int | None] = getattr(socket, "TCP_CONGESTION", None)
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
 async def listen_tcp(host: str, port: int) -> list[socket.socket]:
@@ -85,19 +83,6 @@ def listen_unix(path: str) -> Generator[socket.socket, None, None]:
                     place.unlink()
     finally:
         sock.close()
-
-
-def tune(sock: socket.socket) -> None:
-    """Set a connected TCP socket up for small messages in both directions.
-
-    On loopback there is no congestion to control, and the paced algorithms that hosts prefer for the world (bbr) set a timer per
-    message: with `reno` an echo server needed a tenth less processor time per message. To other machines the host's choice stands.
-    """
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if _CONGESTION is not None and sock.getsockname()[0] in _LOOPBACK:
-        # A kernel without it keeps what it has.
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, _CONGESTION, b"reno")
 
 
 def _answers(path: str) -> bool:

@@ -24,10 +24,11 @@ from typing import Final, NoReturn
 import trio
 
 from coworld_protocol.errors import PreconditionMissing
-from coworld_protocol.ws.listening import listen_tcp, listen_unix, tune
+from coworld_protocol.ws.listening import listen_tcp, listen_unix
 from coworld_protocol.ws.peer import Peer
 from coworld_protocol.ws.server_socket import Tally
 from coworld_protocol.ws.spin import NAP_SECONDS, Spinner, make_spinner, spin
+from coworld_protocol.ws.tuning import tune
 from coworld_protocol.ws.web import Application, Limits
 from coworld_protocol.ws.wire import Wire
 
@@ -200,8 +201,7 @@ class _Pump:
                 continue  # that one was gone before it was taken
             try:
                 sock.setblocking(False)
-                if sock.family != socket.AF_UNIX:
-                    tune(sock)
+                tune(sock)
                 self._epoll.register(sock.fileno(), select.EPOLLIN)
             except OSError:  # the kernel has no room to watch one more
                 sock.close()

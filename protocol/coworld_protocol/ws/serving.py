@@ -18,6 +18,7 @@ from coworld_protocol.ws.handshake import accept_response
 from coworld_protocol.ws.http import Conversation, Upgraded
 from coworld_protocol.ws.listening import listen_tcp, listen_unix
 from coworld_protocol.ws.spin import make_spinner
+from coworld_protocol.ws.tuning import tune
 from coworld_protocol.ws.web import Endpoint, Limits, Request, Response, Socket
 
 if TYPE_CHECKING:
@@ -177,8 +178,7 @@ async def _accept(listener: socket.socket) -> socket.socket:
                 await trio.sleep(_PAUSE_SECONDS)
         else:
             sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tune(sock)
             return sock
 
 
