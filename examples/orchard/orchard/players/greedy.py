@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
+
 from coworld_protocol.sdk.player import connect_player, run_player
 from orchard.messages import Direction, Final, Move, Observation, Welcome
 
@@ -11,28 +13,28 @@ __all__ = ["choose"]
 def choose(welcome: Welcome, seen: Observation) -> Direction:
     """The next step towards the best fruit: near to us, and no rival nearer to it. No fruit: stay."""
     width, height = welcome.width, welcome.height
+    # How far apart two rows or columns are on the torus, by their difference: negative ones count from a list's end, as they should.
+    down = [min(rows, height - rows) for rows in range(height)]
+    across = [min(columns, width - columns) for columns in range(width)]
     y, x = divmod(seen.foragers[welcome.slot], width)
-    ripe = [cell for cell, state in zip(welcome.trees, seen.ripe, strict=True) if state == "1"]
-    if not ripe:
+    offers = [
+        (down[cell // width - y] + across[cell % width - x], cell)
+        for cell, state in zip(welcome.trees, seen.ripe, strict=True)
+        if state == "1"
+    ]
+    if not offers:
         return "stay"
     rivals = [divmod(cell, width) for slot, cell in enumerate(seen.foragers) if slot != welcome.slot]
-    offers = []
-    for cell in ripe:
-        row, column = divmod(cell, width)
-        far = _gap(row - y, height) + _gap(column - x, width)
-        offers.append((far, cell, row, column))
-    offers.sort()
     # Rivals are looked at for the few nearest trees only: with 64 seats the rest would cost more than it is worth.
-    for far, _, row, column in offers[:4]:
-        if all(_gap(row - b, height) + _gap(column - a, width) >= far for b, a in rivals):
+    for far, cell in nsmallest(4, offers):
+        row, column = divmod(cell, width)
+        for b, a in rivals:
+            if down[row - b] + across[column - a] < far:
+                break
+        else:
             return _towards(row - y, column - x, width, height)
-    _, _, row, column = offers[0]
+    row, column = divmod(min(offers)[1], width)
     return _towards(row - y, column - x, width, height)
-
-
-def _gap(distance: int, size: int) -> int:
-    distance = abs(distance)
-    return min(distance, size - distance)
 
 
 def _towards(down: int, across: int, width: int, height: int) -> Direction:
