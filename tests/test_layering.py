@@ -21,7 +21,12 @@ INNER = BELOW | {f"coworld_actors/{room}" for room in ("actors", "manifest", "tr
 RUNTIME = INNER | {"coworld_actors/runtime"}
 
 MAY_IMPORT = {
-    "coworld_protocol/ws": {"coworld_protocol/ws", "coworld_protocol/errors", "coworld_protocol/printable", "coworld_protocol/switches"},
+    "coworld_protocol/ws": {
+        "coworld_protocol/ws",
+        "coworld_protocol/errors",
+        "coworld_protocol/printable",
+        "coworld_protocol/switches",
+    },
     "coworld_protocol": {"coworld_protocol"},
     "coworld_drivers": BELOW,
     "coworld_actors/actors": {"coworld_protocol", "coworld_actors/actors"},
