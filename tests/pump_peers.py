@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import socket
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import trio
 
@@ -14,10 +17,27 @@ from coworld_protocol.ws.handshake import ClientHandshake, client_request, new_k
 from coworld_protocol.ws.pump import serve
 from coworld_protocol.ws.web import Limits, Request, Response, Socket
 
-__all__ = ["PATIENCE", "Client", "Door", "Note", "Recorder", "Seat", "served", "upgrade_request"]
+__all__ = [
+    "PATIENCE",
+    "SEGMENT",
+    "Client",
+    "Door",
+    "Note",
+    "Recorder",
+    "Seat",
+    "descriptors",
+    "echo",
+    "overwhelm",
+    "reset",
+    "served",
+    "upgrade_request",
+]
 
 PATIENCE = 60.0
 """Seconds after which a test gives up; nothing takes a tenth of it unless the machine is busy."""
+
+SEGMENT = 4096
+"""A receive buffer so small that a client that does not read is noticed after some hundred kilobytes."""
 
 Note = tuple[str, object]
 
@@ -253,3 +273,32 @@ async def served(
             nursery.cancel_scope.cancel()
     finally:
         door.close()
+
+
+def descriptors() -> set[tuple[str, str]]:
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add((entry.name, str(entry.readlink())))
+    return found
+
+
+def reset(client: Client) -> None:
+    """Go away with a reset instead of a goodbye."""
+    client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.stream.socket.close()
+
+
+def overwhelm(seat: Seat) -> None:
+    """Send until the receiver is given up."""
+    assert seat.socket is not None
+    while seat.socket.open:
+        seat.socket.send(b"x" * 50_000)
+
+
+def echo(seat: Seat, payload: bytes) -> None:
+    assert seat.socket is not None
+    seat.socket.send(payload.decode())
+
+
+# Broadcast and back-pressure

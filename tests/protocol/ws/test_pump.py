@@ -1,6 +1,7 @@
 """`coworld_protocol.ws.pump`: many connections in one task, with real sockets; none of them can hurt the others or the server.
 
-Pages and single websockets are played in `test_pump_sdk` and `test_pump_http`, deadlines with a clock of their own in `test_peer`.
+Ends are in `test_pump_ends`, turns and deadlines in `test_pump_turns`, pages and single websockets in `test_pump_sdk` and
+`test_pump_http`, deadlines with a clock of their own in `test_peer`.
 """
 
 from __future__ import annotations
@@ -8,55 +9,29 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import socket
-import struct
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 import trio
 
 from coworld_protocol.errors import PreconditionMissing, Refused
-from coworld_protocol.ws import pump
-from coworld_protocol.ws.frames import BINARY, PING, PONG, TEXT, encode
+from coworld_protocol.ws.frames import BINARY, encode
 from coworld_protocol.ws.pump import serve
 from coworld_protocol.ws.web import Response
-from tests.pump_peers import PATIENCE, Client, Recorder, Seat, served, upgrade_request
-
-SEGMENT = 4096
-"""A receive buffer so small that a client that does not read is noticed after some hundred kilobytes."""
-
-
-def descriptors() -> set[tuple[str, str]]:
-    found = set()
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.add((entry.name, str(entry.readlink())))
-    return found
-
-
-def reset(client: Client) -> None:
-    """Go away with a reset instead of a goodbye."""
-    client.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.stream.socket.close()
-
-
-def overwhelm(seat: Seat) -> None:
-    """Send until the receiver is given up."""
-    assert seat.socket is not None
-    while seat.socket.open:
-        seat.socket.send(b"x" * 50_000)
-
-
-def echo(seat: Seat, payload: bytes) -> None:
-    assert seat.socket is not None
-    seat.socket.send(payload.decode())
-
-
-# Broadcast and back-pressure
+from tests.pump_peers import (
+    PATIENCE,
+    SEGMENT,
+    Client,
+    Recorder,
+    descriptors,
+    echo,
+    overwhelm,
+    served,
+    upgrade_request,
+)
 
 
 async def test_a_tick_reaches_everybody_but_who_does_not_read():
@@ -133,372 +108,6 @@ async def test_a_broadcast_from_another_task_drops_without_calling_back():
 
 
 # Every end is told once
-
-
-@pytest.mark.parametrize(
-    ("ending", "code"),
-    [("close", 4001), ("eof", 1006), ("reset", 1006), ("violation", 1006), ("ours", 3000), ("drop", 1006)],
-)
-async def test_every_end_is_told_once_and_things_settle_after_it(ending, code):
-    """However a websocket ends, `closed` comes once, outside of any other call, then `settled`; no message comes after it."""
-    site = Recorder()
-    order = []
-    site.on_close = lambda seat: order.append("closed")
-    site.on_settled = lambda: order.append("settled") if order else None
-    async with served(site, outbox_bytes=100_000) as door:
-        client = await door.connect(receive_bytes=SEGMENT)
-        await site.until(lambda: site.seats and site.seats[0].socket)
-        (seat,) = site.seats
-        if ending == "close":
-            await client.send_close(4001)
-            await client.send(b"behind the close frame")
-            assert await client.close_code() == 4001
-            assert await client.event() is None
-        elif ending == "eof":
-            await client.stream.send_eof()
-        elif ending == "reset":
-            reset(client)
-        elif ending == "violation":
-            await client.stream.send_all(encode(TEXT, b"not masked") + encode(TEXT, b"masked", mask=True))
-            assert await client.close_code() == 1002
-        elif ending == "ours":
-            seat.socket.close(3000)
-            assert await client.close_code() == 3000
-            await client.send(b"behind our close frame")
-            await client.send_close(3000)
-        else:
-            site.on_message = lambda seat, _: overwhelm(seat)
-            await client.send(b"go")
-            await client.send(b"more")
-        await site.until(lambda: order[:2] == ["closed", "settled"])
-        other = await door.connect()
-        await other.send(b"x")
-        await site.until(lambda: len(site.seats) == 2 and site.seats[1].messages)
-        assert seat.codes == [code]
-        assert "behind" not in str(seat.notes)
-    assert order.count("closed") == 2
-
-
-async def test_cancelling_tells_everybody_and_gives_everything_back():
-    """Whatever state a connection is in, the end of the server ends it; no descriptor is left, nor the Unix socket."""
-    site = Recorder()
-    before = descriptors()
-    async with served(site, connections=6) as door:
-        listening = len(descriptors())
-        silent, half = await door.dial(), await door.dial()
-        await half.send_all(b"GET / HT")
-        for _ in range(3):
-            await door.connect()
-        await site.until(lambda: len([seat for seat in site.seats if seat.socket]) == 3)
-        site.seats[1].socket.close(4000)
-        site.seats[2].socket.send(b"x" * 3_000_000)
-        assert len(descriptors()) >= listening + 10
-        await door.stop()
-        assert [seat.codes for seat in site.seats] == [[1006]] * 3
-        assert not any(seat.socket.open for seat in site.seats)
-        site.seats[0].socket.send("into the void")
-        site.seats[0].socket.close()
-        assert await silent.receive_some() == b""
-    assert descriptors() - before == set()
-
-
-@pytest.mark.parametrize("where", ["on_open", "on_message", "on_close", "on_settled", "respond"])
-async def test_a_defect_of_the_application_ends_the_server(where):
-    """An exception in any call comes out of `serve`; every other websocket's end is told, and nothing is left open."""
-    site = Recorder()
-    before = descriptors()
-
-    def fail(*_):
-        raise ArithmeticError(where)
-
-    with pytest.raises(BaseExceptionGroup) as caught, trio.fail_after(PATIENCE):  # noqa: PT012
-        async with served(site) as door:
-            await door.connect()
-            await site.until(lambda: site.seats and site.seats[0].socket)
-            setattr(site, where, fail)
-            client = Client(await door.dial())
-            with contextlib.suppress(trio.BrokenResourceError, AssertionError):
-                await client.stream.send_all(
-                    b"GET / HTTP/1.1\r\nHost: here\r\n\r\n" if where == "respond" else upgrade_request()
-                )
-                await client.send(b"x")
-                await client.send_close()
-            await trio.sleep_forever()
-    assert caught.group_contains(ArithmeticError, match=where)
-    for seat in site.seats:
-        assert len(seat.codes) == 1
-    assert descriptors() - before == set()
-
-
-async def test_a_defect_in_the_last_call_is_not_swallowed():
-    """Everybody is told of the end though each is a failure; then the failures come out, and nothing is left open."""
-    site = Recorder()
-    before = descriptors()
-    site.on_close = lambda seat: 1 // 0
-    clients = []
-    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
-        async with served(site) as door:
-            clients += [await door.connect() for _ in range(3)]
-            await site.until(lambda: len([seat for seat in site.seats if seat.socket]) == 3)
-    assert caught.group_contains(ZeroDivisionError)
-    assert [seat.codes for seat in site.seats] == [[1006]] * 3
-    assert descriptors() - before == set()
-
-
-# Calls from inside of calls
-
-
-async def test_a_message_may_close_and_drop_any_socket():
-    """What one seat says may end all others in the middle of a batch, and itself; each hears of its end once."""
-    site = Recorder()
-
-    def end_all(seat: Seat, payload: bytes) -> None:
-        for number, each in enumerate(site.seats):
-            if number % 2:
-                each.socket.close(4000)
-            else:
-                overwhelm(each)
-
-    async with served(site, outbox_bytes=1000) as door:
-        clients = [await door.connect(receive_bytes=SEGMENT) for _ in range(6)]
-        await site.until(lambda: len([seat for seat in site.seats if seat.socket]) == 6)
-        site.on_message = end_all
-        for client in clients:
-            # Not a checkpoint between them: the pump finds them ready together.
-            client.stream.socket._sock.send(encode(TEXT, b"go", mask=True))
-        await site.until(lambda: all(seat.codes for seat in site.seats[::2]))
-        for client in clients[1::2]:
-            assert await client.close_code() == 4000
-            await client.send_close(4000)
-        await site.until(lambda: all(seat.codes for seat in site.seats))
-        assert [seat.codes for seat in site.seats] == [[1006], [4000]] * 3
-        assert sum(len(seat.messages) for seat in site.seats) == 1
-
-
-async def test_an_end_may_end_others_and_open_descriptors_at_once():
-    """`closed` may close the next seat, and open a file that gets a descriptor just given back; then newcomers are served."""
-    site = Recorder()
-    files = []
-
-    def pass_on(seat: Seat) -> None:
-        files.append(os.open("/dev/null", os.O_RDONLY))
-        for each in site.seats:
-            if each.socket.open:
-                overwhelm(each)
-                break
-
-    site.on_close = pass_on
-    async with served(site, outbox_bytes=1000) as door:
-        for generation in range(3):
-            clients = [await door.connect(receive_bytes=SEGMENT) for _ in range(5)]
-            await site.until(lambda: len([s for s in site.seats if s.socket]) == 5 * (generation + 1))  # noqa: B023
-            reset(clients[0])
-            await site.until(lambda: all(seat.codes for seat in site.seats))
-        assert [seat.codes for seat in site.seats] == [[1006]] * 15
-        for file in files:
-            os.fstat(file)
-            os.close(file)
-
-
-async def test_an_end_brought_about_by_settling_is_told_before_the_next_message():
-    """A step of the game drops a receiver: the application hears of it at once, not behind what arrives next."""
-    site = Recorder()
-    order = []
-    site.on_close = lambda seat: order.append("closed")
-    site.on_message = lambda seat, payload: order.append("message")
-    async with served(site, outbox_bytes=1000) as door:
-        await door.connect(receive_bytes=SEGMENT)
-        other = await door.connect()
-        await site.until(lambda: len([seat for seat in site.seats if seat.socket]) == 2)
-
-        def step() -> None:
-            if site.seats[0].socket.open:
-                overwhelm(site.seats[0])
-                other.stream.socket._sock.send(encode(TEXT, b"move", mask=True))
-
-        site.on_settled = step
-        await site.until(lambda: len(order) == 2)
-        assert order == ["closed", "message"]
-
-
-async def test_a_descriptor_may_be_used_again_within_a_moment():
-    """Connections that come and go get each other's descriptors; nobody hears what was meant for another."""
-    site = Recorder()
-    site.on_message = echo
-    async with served(site) as door:
-        stay = await door.connect()
-        for number in range(60):
-            client = await door.connect(behind=encode(TEXT, b"early", mask=True))
-            await client.send(str(number).encode())
-            assert await client.message() == b"early"
-            assert await client.message() == str(number).encode()
-            if number % 3 == 0:
-                reset(client)
-            elif number % 3 == 1:
-                await client.send_close()
-            await client.stream.aclose()
-        await stay.send(b"still here")
-        assert await stay.message() == b"still here"
-        await stay.stream.aclose()
-        await site.until(lambda: all(len(seat.codes) == 1 for seat in site.seats))
-        assert [len(seat.messages) for seat in site.seats] == [1, *[2] * 60]
-
-
-# Liveness
-
-
-async def test_who_answers_pings_is_kept_and_who_does_not_is_dropped():
-    """Two silent peers: the one that returns pongs stays, the other is gone after its time."""
-    site = Recorder()
-    async with served(site, ping_seconds=0.2, pong_seconds=0.4) as door:
-        dead, alive = await door.connect(), await door.connect()
-        for _ in range(8):
-            assert await alive.event() == (PING, b"")
-            await alive.send(b"", PONG)
-        await site.until(lambda: site.seats[0].codes)
-        assert await alive.event() == (PING, b"")
-        assert [seat.codes for seat in site.seats] == [[1006], []]
-        assert await dead.rest() == [(PING, b"")]
-
-
-@pytest.mark.parametrize("where", ["the application", "another task"])
-async def test_a_server_that_was_busy_does_not_blame_its_peers(where):
-    """After a ping nothing is read for longer than `pong_seconds`; a peer that then answers soon had its time, and is kept."""
-    site = Recorder()
-    site.on_message = lambda seat, payload: time.sleep(float(payload))
-    async with served(site, ping_seconds=0.5, pong_seconds=1.0) as door:
-        quiet, speaker = await door.connect(), await door.connect()
-        for _ in range(2):
-            assert await quiet.event() == (PING, b"")
-            if where == "another task":
-                time.sleep(2.0)  # noqa: ASYNC251 - the point
-            else:
-                settlings = site.settlings
-                await speaker.send(b"2.0")
-                await site.until(lambda: site.settlings > settlings + 1)  # noqa: B023
-            # The peer's own time, short of any deadline, in which the server sweeps.
-            await trio.sleep(0.3)
-            await quiet.send(b"", PONG)
-            await speaker.send(b"0")
-        settlings = site.settlings
-        await site.until(lambda: site.settlings > settlings + 3)
-        assert site.seats[0].codes == []
-
-
-async def test_a_close_after_a_long_step_leaves_the_peer_its_time():
-    """A game that computes for longer than `close_seconds` and closes at once still waits for the peer's answer."""
-    site = Recorder()
-
-    def work_and_close(seat: Seat, payload: bytes) -> None:
-        time.sleep(1.5)
-        seat.socket.close(4000)
-
-    site.on_message = work_and_close
-    async with served(site, close_seconds=1.0) as door:
-        client = await door.connect()
-        await client.send(b"last move")
-        assert await client.close_code() == 4000
-        await client.send_close(4000)
-        await site.until(lambda: site.seats[0].codes)
-        assert site.seats[0].codes == [4000]
-
-
-# Sharing the thread
-
-
-@pytest.mark.parametrize("switch", ["0", "1", "auto"])
-async def test_other_tasks_get_their_turn_under_load(switch, monkeypatch):
-    """Two peers that always have an answer under way leave other tasks their share and can be cancelled, polling or not."""
-    monkeypatch.setenv("COWORLD_ACTORS_SPIN", switch)
-    site = Recorder()
-    site.on_message = echo
-    stop = False
-
-    def play(port: int) -> None:
-        """In a thread, so that answers and questions never wait for this one."""
-        frame = encode(TEXT, b"move", mask=True)
-        with socket.create_connection(("127.0.0.1", port)) as sock:
-            sock.sendall(upgrade_request() + frame)
-            sock.settimeout(PATIENCE)
-            data = b""
-            while b"\r\n\r\n" not in data:
-                data += sock.recv(4096)
-            while not stop:
-                sock.sendall(frame)
-                sock.recv(4096)
-
-    turns = 0
-    async with served(site, spin=None) as door:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(trio.to_thread.run_sync, play, door.port)
-            nursery.start_soon(trio.to_thread.run_sync, play, door.port)
-            await site.until(lambda: sum(len(seat.messages) for seat in site.seats) > 1000)
-            while turns < 200:
-                await trio.lowlevel.checkpoint()
-                turns += 1
-            await trio.sleep(0.01)
-            stop = True
-        await site.until(lambda: [len(seat.codes) for seat in site.seats] == [1, 1])
-
-
-async def test_polling_never_starves_other_tasks(monkeypatch):
-    """Even if every wait is polled and every answer caught, other tasks get a turn per millisecond."""
-    monkeypatch.setenv("COWORLD_ACTORS_SPIN", "1")
-    monkeypatch.setattr(pump, "spin", lambda attempt, budget: (catch(attempt), True))
-    site = Recorder()
-    site.on_message = echo
-    waits = 0
-    waits_without_a_turn = 0
-    frame = encode(TEXT, b"move", mask=True)
-
-    def catch(attempt):
-        """The peer answers while the pump looks."""
-        nonlocal waits, waits_without_a_turn
-        waits += 1
-        waits_without_a_turn += 1
-        if waits_without_a_turn > 100_000:
-            return None
-        peer.recv(65536)
-        peer.sendall(frame)
-        while (found := attempt()) is None:
-            pass
-        return found
-
-    async with served(site, spin=None) as door:
-        peer = (await door.connect()).stream.socket._sock
-        peer.sendall(frame)
-        # From here on a pump that is never given back its turn would keep it until the count above.
-        await site.until(lambda: site.seats[0].messages)
-        for _ in range(50):
-            assert waits_without_a_turn <= 100_000
-            waits_without_a_turn = 0
-            await trio.lowlevel.checkpoint()
-        assert waits > 50
-
-
-async def test_sweeps_are_not_put_off_by_full_batches(monkeypatch):
-    """When every look finds as many ready sockets as it asks for, deadlines are looked at all the same."""
-    monkeypatch.setattr(pump, "_EVENTS", 2)
-    site = Recorder()
-    frame = encode(TEXT, b"chatter", mask=True)
-    async with served(site, header_seconds=0.2) as door:
-        chatterers = [(await door.connect()).stream.socket._sock for _ in range(6)]
-        silent = await door.dial()
-
-        def chatter() -> None:
-            for sock in chatterers:
-                with contextlib.suppress(BlockingIOError):
-                    sock.send(frame)
-
-        site.on_settled = chatter
-        chatter()
-        with trio.fail_after(PATIENCE):
-            assert await silent.receive_some() == b""
-        site.on_settled = lambda: None
-        assert all(seat.messages for seat in site.seats)
-
-
-# Accepting
 
 
 async def test_when_one_goes_the_next_is_served():
@@ -584,7 +193,8 @@ async def test_a_forked_child_keeps_nobody_busy():
         if not child:
             os.close(hold)
             for client in (polite, dropped):
-                client.stream.socket.close()
+                # Not by trio, whose own poll set is the parent's, too.
+                os.close(client.stream.socket.fileno())
             os.read(ready, 1)
             os._exit(0)
         os.close(ready)
