@@ -165,7 +165,10 @@ class Conversation:
             *response.headers,
         ]
         if self.over:
-            headers.append(("Connection", "close"))
+            # One line for all: some clients look at the first only.
+            options = [value for name, value in headers if name.lower() == "connection"]
+            headers = [(name, value) for name, value in headers if name.lower() != "connection"]
+            headers.append(("Connection", ", ".join([*options, "close"])))
         reason = responses.get(response.status, "").encode()
         data = self._http.send(h11.Response(status_code=response.status, headers=headers, reason=reason)) or b""
         if self._request is None or self._request.method != b"HEAD":

@@ -119,6 +119,16 @@ def test_a_bad_request_has_its_status_and_is_the_last(request_line, headers, bod
     assert conversation.step() is None
 
 
+def test_an_application_may_name_options_of_the_connection():
+    """They and `close` share one line: some clients look at the first only."""
+    site = Recorder()
+    upgrade = Response(status=426, body=b"A websocket.\n", headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")))
+    site.respond = lambda _: upgrade
+    _, (answer,) = talk(site, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert answer.lower().count(b"\r\nconnection:") == 1
+    assert Answer(BytesIO(answer), "GET").headers["connection"] == "Upgrade, close"
+
+
 def test_another_protocol_is_not_taken_up():
     """An offer to go on in HTTP/2 is ignored, and the connection is kept."""
     answer, conversation = ask("GET /", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAA")
