@@ -122,7 +122,9 @@ def test_a_bad_request_has_its_status_and_is_the_last(request_line, headers, bod
 def test_an_application_may_name_options_of_the_connection():
     """They and `close` share one line: some clients look at the first only."""
     site = Recorder()
-    upgrade = Response(status=426, body=b"A websocket.\n", headers=(("Upgrade", "websocket"), ("Connection", "Upgrade")))
+    upgrade = Response(
+        status=426, body=b"A websocket.\n", headers=(("Upgrade", "websocket"), ("Connection", "Upgrade"))
+    )
     site.respond = lambda _: upgrade
     _, (answer,) = talk(site, b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
     assert answer.lower().count(b"\r\nconnection:") == 1
