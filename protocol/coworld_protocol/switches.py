@@ -7,7 +7,7 @@ from typing import Final
 __all__ = ["ENV_OLD_NAMES", "ENV_SPIN", "ENV_UNIX_SOCKET"]
 
 ENV_SPIN: Final = "COWORLD_ACTORS_SPIN"
-"""Polling in place of sleeping (`ws.spin`): `0` never polls, `1` always while an answer is expected, `auto` (as if unset) measures."""
+"""Polling and napping in place of sleeping (`ws.spin`): `0` does neither, `1` always while an answer is expected, `auto` (as if unset) measures."""
 
 ENV_UNIX_SOCKET: Final = "COWORLD_ACTORS_UNIX_SOCKET"
 """Path of a Unix socket on which a game listens beside its port, and which its players try first."""
