@@ -7,12 +7,16 @@ import os
 import random
 import select
 import socket
+import threading
 import time
 from collections.abc import Callable
 
 import pytest
 
 from coworld_protocol.errors import Refused
+from coworld_protocol.ws import inlet as inlet_module
+from coworld_protocol.ws.inlet import Inlet
+from coworld_protocol.ws.outlet import Outlet
 from coworld_protocol.ws.spin import (
     BLOCK,
     FIRST_PAUSE,
@@ -249,3 +253,37 @@ def test_the_switch_is_read_from_the_process(monkeypatch):
     """Without a mapping the process's environment counts."""
     monkeypatch.setitem(os.environ, "COWORLD_ACTORS_SPIN", "0")
     assert make_spinner().budget() == 0.0
+
+
+@pytest.mark.parametrize(("mode", "naps"), [("off", False), ("auto", True), ("always", True)])
+def test_a_nap_is_taken_unless_it_is_switched_off(mode, naps):
+    """The switch that forbids polling forbids naps as well: then nothing ever holds up other tasks."""
+    assert Spinner(mode).naps is naps
+
+
+def test_nobody_naps_while_somebody_thinks():
+    """After an answer that took long the next wait goes straight to sleep; a quick one brings the nap back."""
+    spinner = Spinner("auto")
+    spinner.tell(LONG_SECONDS * 2, polled=False, caught=False)
+    assert not spinner.naps
+    spinner.tell(LONG_SECONDS / 2, polled=False, caught=False)
+    assert spinner.naps
+
+
+async def test_a_nap_finds_the_answer_that_comes_meanwhile(monkeypatch):
+    """What comes during a nap is taken without a turn of trio's loop."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        spinner = Spinner("always", seconds=0.0)
+        taken: list[bytes] = []
+        inlet = Inlet(ours, None, spinner, Outlet(ours, None), taken.append)
+        inlet.expecting = True
+        monkeypatch.setattr(inlet_module, "NAP_SECONDS", 30.0)
+        answer = threading.Timer(0.05, theirs.send, [b"answer"])
+        # Going to sleep in trio would raise here.
+        inlet._ready = None
+        answer.start()
+        await inlet.read()
+        answer.join()
+        assert taken == [b"answer"]
