@@ -52,7 +52,7 @@ test: check
 	$(BIN)/python -m pytest
 
 bench: .venv/.dev
-	$(BIN)/coworld-actors bench ws --docs docs/benchmarks.md
+	$(BIN)/coworld-actors bench ws --docs docs/benchmarks.md --save docs/bench-ws.json
 	$(BIN)/coworld-actors bench tap --docs docs/benchmarks.md
 	$(BIN)/coworld-actors bench codec --docs docs/benchmarks.md
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import math
 import select
 import socket
 from collections.abc import Callable, Iterator, Sequence
 
 from coworld_actors.episode.tap_link import Door
+from coworld_protocol.ws.listening import NO_ROOM
 
 __all__ = ["MOST_CONNECTIONS", "Doorkeeper"]
 
@@ -23,8 +23,6 @@ NO_ROOM_PAUSE = 0.1
 
 NO_ROOM_TURNS = 50
 """So many such pauses in a row are a fault of the machine."""
-
-_NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Doorkeeper:
@@ -67,7 +65,7 @@ class Doorkeeper:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _NO_ROOM:
+                if error.errno in NO_ROOM:
                     self._no_room(error, now)
                     return
                 # The player has gone while it waited.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import stat
 from collections.abc import Generator
@@ -13,9 +14,12 @@ import trio
 
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["listen_tcp", "listen_unix"]
+__all__ = ["NO_ROOM", "listen_tcp", "listen_unix"]
 
 _BACKLOG: Final = 1024
+
+NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Errors of `accept` that say nothing about the peer: there will be room when something else ends."""
 _LAST_PORT: Final = 65535
 
 

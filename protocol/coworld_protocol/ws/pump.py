@@ -13,7 +13,6 @@ for a minute does not blame its peers for their silence.
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import select
 import socket
@@ -24,7 +23,7 @@ from typing import Final, NoReturn
 import trio
 
 from coworld_protocol.errors import PreconditionMissing
-from coworld_protocol.ws.listening import listen_tcp, listen_unix
+from coworld_protocol.ws.listening import NO_ROOM, listen_tcp, listen_unix
 from coworld_protocol.ws.peer import Peer
 from coworld_protocol.ws.server_socket import Tally
 from coworld_protocol.ws.spin import NAP_SECONDS, Spinner, make_spinner, spin
@@ -41,7 +40,6 @@ _SHARE_SECONDS: Final = 1e-3
 """Work after which other tasks get their turn."""
 _SWEEP_SHARE: Final = 4
 """Sweeps per shortest deadline."""
-_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class _Pump:
@@ -194,7 +192,7 @@ class _Pump:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno in _OUT_OF_DESCRIPTORS:
+                if error.errno in NO_ROOM:
                     # Tried again with the next sweep, or when a connection ends.
                     self._accept_no_more()
                     return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import socket
 from collections.abc import Awaitable, Callable
@@ -16,7 +15,7 @@ from coworld_protocol.ws.connection import Connection, ConnectionClosed
 from coworld_protocol.ws.deflate import Deflate, choose
 from coworld_protocol.ws.handshake import accept_response
 from coworld_protocol.ws.http import Conversation, Upgraded
-from coworld_protocol.ws.listening import listen_tcp, listen_unix
+from coworld_protocol.ws.listening import NO_ROOM, listen_tcp, listen_unix
 from coworld_protocol.ws.spin import make_spinner
 from coworld_protocol.ws.tuning import tune
 from coworld_protocol.ws.web import Endpoint, Limits, Request, Response, Socket
@@ -31,7 +30,6 @@ Handler = Callable[[Connection, Request], Awaitable[None]]
 
 _RECEIVE_BYTES: Final = 16 * 1024
 _INTERNAL_ERROR: Final = 1011
-_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 # While the process has no descriptor left; some come back when connections end.
 _PAUSE_SECONDS: Final = 0.1
 
@@ -174,7 +172,7 @@ async def _accept(listener: socket.socket) -> socket.socket:
         except BlockingIOError:
             await trio.lowlevel.wait_readable(listener)
         except OSError as error:
-            if error.errno in _OUT_OF_DESCRIPTORS:
+            if error.errno in NO_ROOM:
                 await trio.sleep(_PAUSE_SECONDS)
         else:
             sock.setblocking(False)

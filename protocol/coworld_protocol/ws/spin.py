@@ -7,6 +7,7 @@ waits of short trials with and without polling, and gives up after a few misses 
 
     budget = spinner.budget() if an_answer_is_expected else 0.0
     result, caught = spin(attempt, budget) if budget else (None, False)
+    if result is None and spinner.naps: ...wait in the kernel for NAP_SECONDS...
     if result is None: ...sleep until there is something...
     spinner.tell(clock() - started, polled=budget > 0, caught=caught)      # only when an answer was expected
 """
