@@ -38,8 +38,9 @@ MAY_IMPORT = {
     "coworld_actors/runtime": RUNTIME,
     "coworld_actors/observe": RUNTIME | {"coworld_actors/observe"},
     "coworld_actors/control": RUNTIME | {"coworld_actors/control"},
+    "coworld_actors/batch": RUNTIME | {"coworld_actors/batch", "coworld_actors/observe"},
     "coworld_actors/cli": BELOW | {"coworld_actors", "coworld_bench"},
-    "coworld_bench": RUNTIME | {"coworld_actors/observe", "coworld_bench"},
+    "coworld_bench": RUNTIME | {"coworld_actors/observe", "coworld_actors/batch", "coworld_bench"},
     "coworld_actors/__main__.py": {"coworld_actors/cli"},
     "coworld_actors": RUNTIME,
 }
