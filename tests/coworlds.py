@@ -79,3 +79,42 @@ def write_coworld(directory: Path, manifest: Mapping[str, Any], *, root: Path = 
         mapping = f'[images."{IMAGE}"]\nroot = {json.dumps(str(root))}\npython = {json.dumps(sys.executable)}\n'
         (directory / "coworld_local.toml").write_text(mapping)
     return path
+
+
+def quick_manifest(
+    seats: int = 2, *, values: Mapping[str, float] | None = None, config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A manifest of the quick game, which takes a seed: for tests that play many episodes.
+
+    Args:
+        seats: of the fixture and of the variant `default`; the variant `wide` has two more.
+        values: what each player scores, by its id.
+        config: further configuration.
+    """
+    values = values or {"strong": 3, "weak": 1}
+    manifest = scripted_manifest(players=[*values])
+    game = manifest["game"]
+    game["name"] = "quick"
+    game["runnable"]["run"] = ["python", "-S", "-E", "quick_game.py"]
+    game["config_schema"]["properties"] |= {
+        "seed": {"type": "integer", "minimum": 0, "maximum": 1000000},
+        "level": {"type": "integer", "minimum": 0},
+        "pause": {"type": "number"},
+        "noise": {"type": "integer"},
+        "table": {"type": "object"},
+        "players": {"type": "array"},
+    }
+    for player, value in zip(manifest["player"], values.values(), strict=True):
+        player["run"] = ["python", "-S", "-E", "quick_player.py"]
+        player["env"] = {"VALUE": f"{value:g}"}
+    base = {"behaviour": "plays", "ticks": 1, **(config or {})}
+    manifest["variants"] = [
+        {"id": name, "name": name, "description": "d", "game_config": {**base, "players": [{}] * count}}
+        for name, count in (("default", seats), ("wide", seats + 2))
+    ]
+    ids = [*values]
+    manifest["certification"] = {
+        "game_config": {**base, "players": [{}] * seats},
+        "players": [{"player_id": ids[seat % len(ids)]} for seat in range(seats)],
+    }
+    return manifest

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from coworld_bench import codec, tap, ws
+from coworld_bench import codec, episodes, tap, ws
+from coworld_bench.episode_goals import judge_episodes
 from coworld_bench.goals import Goal, judge_tap, judge_ws
 from coworld_bench.machine import machine
 from coworld_bench.plan import Cell, Plan
@@ -21,12 +22,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run of one benchmark.
 
     Attributes:
-        benchmark: `ws`, `tap` or `codec`.
+        benchmark: `ws`, `tap`, `codec` or `episodes`.
         machine: what it ran on, with versions.
         cores: where the two sides ran.
         generator: what made the load: `c` or `python`; empty where there was none.
         rounds: interleaved rounds.
-        seconds: measured per round, contestant and cell.
+        seconds: measured per round, contestant and cell; 0 where a number of episodes is played instead.
         quick: it was a quick run.
         skipped: contestants that could not take part, and what was missing.
         cells: what was found.
@@ -45,8 +46,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     goals: tuple[Goal, ...]
 
 
-BENCHMARKS: Mapping[str, Callable[[Plan], list[Cell]]] = {"ws": ws.measure, "tap": tap.measure, "codec": codec.measure}
-_JUDGES: Mapping[str, Callable[[list[Cell]], list[Goal]]] = {"ws": judge_ws, "tap": judge_tap}
+BENCHMARKS: Mapping[str, Callable[[Plan], list[Cell]]] = {
+    "ws": ws.measure,
+    "tap": tap.measure,
+    "codec": codec.measure,
+    "episodes": episodes.measure,
+}
+_JUDGES: Mapping[str, Callable[[list[Cell]], list[Goal]]] = {
+    "ws": judge_ws,
+    "tap": judge_tap,
+    "episodes": judge_episodes,
+}
+_PACKAGES: Mapping[str, tuple[str, ...]] = {"ws": ws.PACKAGES, "codec": ("websockets", "wsproto")}
+_SKIPPED: Mapping[str, Callable[[], dict[str, str]]] = {"ws": ws.skipped, "episodes": episodes.skipped}
+_PINNED = frozenset({"ws", "tap"})
+"""Those in which two sides have a core each, and one of them makes load."""
 
 
 def measure(name: str, plan: Plan) -> Report:
@@ -56,16 +70,15 @@ def measure(name: str, plan: Plan) -> Report:
         CoworldError: it cannot be run, or a contestant did not play along.
     """
     cells = BENCHMARKS[name](plan)
-    packages = ("websockets", "wsproto") if name == "codec" else () if name == "tap" else ws.PACKAGES
     return Report(
         benchmark=name,
-        machine=machine(*packages),
-        cores="" if name == "codec" else plan.cores.note,
-        generator="" if name == "codec" else plan.generator,
+        machine=machine(*_PACKAGES.get(name, ())),
+        cores=plan.cores.note if name in _PINNED else "",
+        generator=plan.generator if name in _PINNED else "",
         rounds=plan.rounds,
         seconds=plan.seconds,
         quick=plan.quick,
-        skipped=ws.skipped() if name == "ws" else {},
+        skipped=_SKIPPED[name]() if name in _SKIPPED else {},
         cells=tuple(cells),
         goals=tuple(_JUDGES[name](cells)) if name in _JUDGES else (),
     )
@@ -80,6 +93,8 @@ def title_of(cell: Cell, name: str) -> str:
     """What a contestant is called in a cell's table."""
     if cell.scenario == "lockstep":
         return next((pair.title for pair in PAIRS if pair.name == name), name)
+    if name in episodes.CONTESTANTS:
+        return episodes.CONTESTANTS[name]
     known = {"tap": tap.CONTESTANTS}.get(cell.scenario, codec.CONTESTANTS if cell.unit == "us" else ws.titles())
     return known.get(name, name)
 

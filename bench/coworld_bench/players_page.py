@@ -8,6 +8,7 @@ from html import escape
 
 import msgspec
 
+from coworld_actors.batch.page_frame import COLOURS, DASHES, document
 from coworld_actors.traffic.latency import Latency
 from coworld_actors.traffic.report import OMISSION, seconds_text, span_text
 from coworld_bench.players import QUANTILES, Interval, PlayerFigures, PlayersReport
@@ -17,35 +18,6 @@ __all__ = ["page"]
 _WIDTH, _HEIGHT = 860, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 28, 16, 48
 _STEP = 0.04
-_COLOURS = (
-    "#2563eb",
-    "#dc2626",
-    "#059669",
-    "#d97706",
-    "#7c3aed",
-    "#0891b2",
-    "#db2777",
-    "#65a30d",
-    "#4b5563",
-    "#b45309",
-)
-_DASHES = ("", "7 4", "2 3", "9 3 2 3")
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1f2937; --faint: #9ca3af; --grid: #e5e7eb; --paper: #ffffff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e5e7eb; --faint: #6b7280; --grid: #374151; --paper: #111827; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.1rem; }
-table { border-collapse: collapse; width: 100%; }
-th, td { padding: .3rem .6rem; text-align: right; border-bottom: 1px solid var(--grid); font-variant-numeric: tabular-nums; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
-td small { display: block; color: var(--faint); }
-td + td { white-space: nowrap; }
-svg { width: 100%; height: auto; }
-svg text { fill: var(--ink); font: 12px system-ui, sans-serif; }
-.grid { stroke: var(--grid); } .curve { fill: none; stroke-width: 2; } .key { display: inline-block; width: 1.4rem; height: .3rem; margin-right: .5rem; vertical-align: middle; }
-p, li { color: var(--ink); } .faint { color: var(--faint); overflow-wrap: anywhere; }
-"""
 
 
 class _Curve(msgspec.Struct, frozen=True):
@@ -60,7 +32,7 @@ class _Curve(msgspec.Struct, frozen=True):
 
 def page(report: PlayersReport) -> str:
     """The page. Every text of a stranger's - names, ids, messages - is escaped."""
-    title = escape(f"{report.coworld}: who answers how fast")
+    title = f"{report.coworld}: who answers how fast"
     answers = [(player.answers, player.intervals) for player in report.players]
     corrected = ""
     if report.corrects():
@@ -69,17 +41,9 @@ def page(report: PlayersReport) -> str:
 {_series(report.players, "ticks", [(player.corrected, player.corrected_intervals) for player in report.players])}"""
     ran = escape(", ".join(f"{name} {value}" for name, value in report.machine.items()))
     stopped = "<p>The measurement was stopped before its end.</p>" if report.interrupted is not None else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<h1>{title}</h1>
+    return document(
+        title,
+        f"""<h1>{escape(title)}</h1>
 <p>Variant {escape(report.variant)}, {report.rounds} episode{"" if report.rounds == 1 else "s"} of each player, interleaved; in each episode it had every seat.</p>
 {stopped}
 {_series(report.players, "answers", answers)}
@@ -87,10 +51,8 @@ def page(report: PlayersReport) -> str:
 <p class="faint">Small figures are 95 % intervals from resampling whole episodes; bars in the plot show the same. A curve tells how long the
 slowest part of the answers took: at 99 %, one answer in a hundred took longer.</p>
 <p class="faint">{escape(OMISSION)}.</p>
-<p class="faint">{ran}</p>
-</body>
-</html>
-"""
+<p class="faint">{ran}</p>""",
+    )
 
 
 def _series(
@@ -138,7 +100,7 @@ def _cell(interval: Interval) -> str:
 
 
 def _curve(place: int, name: str, latency: Latency, intervals: Sequence[Interval]) -> _Curve:
-    dash = _DASHES[place // len(_COLOURS) % len(_DASHES)]
+    dash = DASHES[place // len(COLOURS) % len(DASHES)]
     return _Curve(name, _colour(place), dash, _points(latency), tuple(intervals))
 
 
@@ -224,4 +186,4 @@ def _decade(decade: int) -> str:
 
 
 def _colour(place: int) -> str:
-    return _COLOURS[place % len(_COLOURS)]
+    return COLOURS[place % len(COLOURS)]

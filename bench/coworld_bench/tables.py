@@ -54,13 +54,14 @@ def markdown(report: Report) -> str:
 
 def number(value: float) -> str:
     """Three digits that count: 1.84 k is 1840, 0.42 stays."""
-    if value >= 99_950:
+    size = abs(value)
+    if size >= 99_950:
         return f"{value / 1000:.0f} k"
-    if value >= 9_995:
+    if size >= 9_995:
         return f"{value / 1000:.1f} k"
-    if value >= 99.95:
+    if size >= 99.95:
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+    return f"{value:.1f}" if size >= 9.995 else f"{value:.2f}"
 
 
 def _span(spread: Spread) -> str:
@@ -71,7 +72,8 @@ def _about(report: Report) -> list[str]:
     ran = ", ".join(f"{name} {value}" for name, value in report.machine.items())
     kind = "quick run, " if report.quick else ""
     rounds = f"{report.rounds} round{'s' if report.rounds > 1 else ''}"
-    how = f"{kind}{rounds}, interleaved, {report.seconds:g} s each; medians, lowest..highest in brackets"
+    each = f", {report.seconds:g} s each" if report.seconds else ""
+    how = f"{kind}{rounds}, interleaved{each}; medians, lowest..highest in brackets"
     return [ran, "; ".join(part for part in (report.cores, how) if part)]
 
 

@@ -119,6 +119,8 @@ class EventStream:
 
     def __init__(self) -> None:
         self._subscribers: dict[object, Callable[[Record], None]] = {}
+        # By scope: with a thousand episodes, each with a subscriber of its own, nobody is asked about the events of the others.
+        self._scoped: dict[str, dict[object, Callable[[Record], None]]] = {}
         self._subscriptions: dict[Subscription, None] = {}
         self._dropped = 0
         self._undelivered: deque[Record] = deque()
@@ -130,7 +132,7 @@ class EventStream:
 
     def __bool__(self) -> bool:
         """Whether anybody listens: an event that is dear to make need not be made for nobody."""
-        return bool(self._subscribers)
+        return bool(self._subscribers or self._scoped)
 
     def now(self) -> float:
         """Seconds of the trio clock since the stream was opened: what a record made now would have as `at`."""
@@ -142,7 +144,7 @@ class EventStream:
         A subscriber may publish in turn: what it publishes is delivered after the record that it is looking at.
         """
         self._seq += 1
-        if not self._subscribers:
+        if not self._subscribers and scope not in self._scoped:
             return None
         record = Record(self._seq, time.time(), self.now(), scope, actor, incarnation, event)
         self._undelivered.append(record)
@@ -157,26 +159,39 @@ class EventStream:
         return record
 
     def _deliver(self, record: Record) -> None:
-        for key, callback in tuple(self._subscribers.items()):
+        self._tell(self._subscribers, record)
+        scoped = self._scoped.get(record.scope)
+        if scoped:
+            self._tell(scoped, record)
+
+    def _tell(self, subscribers: dict[object, Callable[[Record], None]], record: Record) -> None:
+        for key, callback in tuple(subscribers.items()):
             try:
                 callback(record)
             except Exception:  # noqa: BLE001 - whatever a stranger's callback raises, the publisher goes on
                 self._failed += 1
-                self._subscribers.pop(key, None)
+                subscribers.pop(key, None)
 
-    def subscribe(self, callback: Callable[[Record], None]) -> Callable[[], None]:
+    def subscribe(self, callback: Callable[[Record], None], *, scope: str | None = None) -> Callable[[], None]:
         """Call `callback` with every record from now on, at once, in the publisher's task: it must be quick and not block.
 
         A callback that raises is unsubscribed and counted in `statistics().failed`.
+
+        Args:
+            callback: what to call.
+            scope: only with the records of this scope, after those who get all.
 
         Returns:
             a function that unsubscribes; calling it again does nothing.
         """
         key = object()
-        self._subscribers[key] = callback
+        subscribers = self._subscribers if scope is None else self._scoped.setdefault(scope, {})
+        subscribers[key] = callback
 
         def unsubscribe() -> None:
-            self._subscribers.pop(key, None)
+            subscribers.pop(key, None)
+            if scope is not None and not subscribers and self._scoped.get(scope) is subscribers:
+                del self._scoped[scope]
 
         return unsubscribe
 
@@ -211,7 +226,7 @@ class EventStream:
         """Counters of this moment."""
         return EventStreamStatistics(
             published=self._seq,
-            subscribers=len(self._subscribers),
+            subscribers=len(self._subscribers) + sum(map(len, self._scoped.values())),
             dropped=self._dropped + sum(subscription.dropped for subscription in self._subscriptions),
             failed=self._failed,
         )

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 import msgspec
+
+from coworld_actors.batch.failures import (
+    Counts,
+    FailureCount,
+    count_episodes,
+    count_failures,
+    count_faults,
+    failing_always,
+    inconclusive_because,
+)
+from coworld_actors.batch.intervals import FEW_BLOCKS, MOST_UNITS, Estimate, Resampler
+from coworld_actors.batch.points import Points, Selection, constant_sum, select, tabulate
+from coworld_actors.batch.ratings import rate
+from coworld_actors.batch.records import EpisodeLine
+from coworld_actors.batch.schedule import Schedule
+from coworld_actors.batch.standings import (
+    LatencySummary,
+    Pair,
+    PlayerSummary,
+    SeatEffect,
+    compare_pairs,
+    latencies,
+    rank_players,
+    weigh_seats,
+)
 
 __all__ = [
     "SUMMARY_VERSION",
@@ -15,164 +44,14 @@ __all__ = [
     "PlayerSummary",
     "SeatEffect",
     "Summary",
+    "summarize",
 ]
 
 SUMMARY_VERSION = 1
 """Version of `summary.json`; raised when a reader of the old one would misread the new one."""
 
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A number with its 95 % interval.
-
-    Attributes:
-        value: None where there is none, never an infinity.
-        low: lower end; None where it is open.
-        high: upper end; None where it is open.
-        note: why something is missing: `n/a (all wins)`.
-    """
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    note: str = ""
-
-
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Episodes by status.
-
-    Attributes:
-        requested: in the schedule.
-        good: that count.
-        failed: by the game's or a player's doing.
-        invalid: played while the machine was choking.
-        infrastructure: not played for a reason of the machine's.
-        open: not played yet.
-    """
-
-    requested: int
-    good: int = 0
-    failed: int = 0
-    invalid: int = 0
-    infrastructure: int = 0
-    open: int = 0
-
-
-class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How often one thing went wrong.
-
-    Attributes:
-        status: of the episodes; `good` for a seat that failed in an episode that counts.
-        reason: end reason of the episodes or end of the seats.
-        entrant: whose doing it was; None for the game's or the machine's.
-        count: how often.
-        example: index of one such episode.
-    """
-
-    status: str
-    reason: str
-    entrant: int | None = None
-    count: int
-    example: int
-
-
-class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a player took to answer, where the tap ran: seconds, the episodes' medians of each.
-
-    Attributes:
-        answers: in all episodes.
-        p50: median of the episodes' p50.
-        p99: median of the episodes' p99.
-        longest: of all answers.
-    """
-
-    answers: int
-    p50: float
-    p99: float
-    longest: float
-
-
-class PlayerSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One player's results.
-
-    Attributes:
-        entrant: its index.
-        name: unique.
-        rank: 1 is the best; equals share a rank; None for whoever never played.
-        episodes: counted ones in which it had a seat.
-        seats: of those episodes.
-        score: mean over blocks of the mean over its seats.
-        standard_error: of that mean; None below two blocks.
-        wins: opponents outscored: one for each counted episode and other player in it.
-        draws: the same for equal scores.
-        losses: the same for lower ones.
-        win_share: (wins + draws / 2) of all, with its interval.
-        elo: against the field, from the win share.
-        rating: Bradley-Terry or Plackett-Luce strength in Elo points; None without the extra `stats`.
-        ladder: OpenSkill's mu with its interval of two sigmas; None without the extra `stats`.
-        faults: seats that ended by its own fault, by the name of the end.
-        latency: where the tap ran.
-    """
-
-    entrant: int
-    name: str
-    rank: int | None = None
-    episodes: int = 0
-    seats: int = 0
-    score: Estimate = Estimate()
-    standard_error: float | None = None
-    wins: int = 0
-    draws: int = 0
-    losses: int = 0
-    win_share: Estimate = Estimate()
-    elo: Estimate = Estimate()
-    rating: Estimate | None = None
-    ladder: Estimate | None = None
-    faults: dict[str, int] = {}
-    latency: LatencySummary | None = None
-
-
-class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One player against another, from the first one's side.
-
-    Attributes:
-        first: index.
-        second: index.
-        blocks: in which both played.
-        wins: episodes in which the mean over the first one's seats was higher.
-        draws: equal.
-        losses: lower.
-        score: share of the points, with its interval over blocks.
-        elo: from that share.
-        superiority: probability that the first one is the stronger one.
-        margin: mean difference of the scores, with its interval.
-    """
-
-    first: int
-    second: int
-    blocks: int
-    wins: int
-    draws: int
-    losses: int
-    score: Estimate
-    elo: Estimate
-    superiority: float | None
-    margin: Estimate
-
-
-class SeatEffect(msgspec.Struct, frozen=True, kw_only=True):
-    """What a seat is worth, whoever sits there: its score less the mean of its episode's seats.
-
-    Attributes:
-        variant: of the game.
-        slot: seat number.
-        episodes: counted.
-        effect: mean, with its interval.
-    """
-
-    variant: str
-    slot: int
-    episodes: int
-    effect: Estimate
+MOST_DRAWS = 60_000_000
+"""Numbers that all bootstraps of one summary draw together: 2 to 4 s in plain Python on the machine this was measured on."""
 
 
 class Duration(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,11 +77,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         lower_is_better: the direction of the scores.
         episodes: by status.
         blocks: complete ones, which everything below rests on.
+        counted: episodes in those blocks.
         failures: what went wrong, most frequent first.
         players: the best first.
-        pairs: every two players that met, the better one first.
+        pairs: every two players that met, the better one first, in the order of the players.
         seat_effects: by variant and seat.
         duration: None without a counted episode.
+        rating_model: `bradley-terry` or `plackett-luce`; empty without ratings.
+        inconclusive: why nothing should be concluded from these numbers; empty when that is not so.
         notes: what a reader has to know before they believe a number.
     """
 
@@ -216,9 +98,156 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     lower_is_better: bool = False
     episodes: Counts
     blocks: int = 0
+    counted: int = 0
     failures: tuple[FailureCount, ...] = ()
     players: tuple[PlayerSummary, ...] = ()
     pairs: tuple[Pair, ...] = ()
     seat_effects: tuple[SeatEffect, ...] = ()
     duration: Duration | None = None
+    rating_model: str = ""
+    inconclusive: str = ""
     notes: tuple[str, ...] = ()
+
+
+def summarize(
+    *,
+    coworld: str,
+    game_version: str,
+    schedule: Schedule,
+    lines: Iterable[EpisodeLine],
+    lower_is_better: bool = False,
+    resamples: int = 1000,
+    stopped_early: str = "",
+) -> Summary:
+    """What the episodes say: a pure function of what is given; the order of the lines makes no difference.
+
+    Args:
+        coworld: name of the game.
+        game_version: its version.
+        schedule: everything that was going to be played.
+        lines: what has ended.
+        lower_is_better: the direction of the scores.
+        resamples: of every bootstrap, at least 2.
+        stopped_early: what ended the batch before its end because of its results: they are biased by that. Empty when the number
+            of episodes was settled beforehand.
+    """
+    selection = select(schedule, lines)
+    counted = selection.counted
+    points = tabulate(selection, lower_is_better=lower_is_better)
+    resampler = Resampler(resamples, units=_units(points, resamples))
+    ratings = rate(selection.blocks, lower_is_better=lower_is_better)
+    hopeless = failing_always(selection.lines)
+    players = rank_players(
+        schedule.entrants,
+        points,
+        resampler,
+        lower_is_better=lower_is_better,
+        unranked=hopeless,
+        ratings=ratings,
+        faults=count_faults(selection.lines),
+        latency=latencies(selection.lines),
+    )
+    episodes = count_episodes(len(schedule.episodes), selection.lines)
+    inconclusive = inconclusive_because(episodes)
+    return Summary(
+        coworld=coworld,
+        game_version=game_version,
+        variants=tuple(variant.id for variant in schedule.variants),
+        seating=schedule.seating.value,
+        seed=schedule.seed,
+        seed_applied=bool(selection.lines) and all(line.seed_applied for line in selection.lines),
+        lower_is_better=lower_is_better,
+        episodes=episodes,
+        blocks=len(selection.blocks),
+        counted=len(counted),
+        failures=count_failures(selection.lines),
+        players=players,
+        pairs=compare_pairs([player.entrant for player in players], points, resampler),
+        seat_effects=weigh_seats(points, Counter(line.variant for line in counted), resampler),
+        duration=_duration([line.seconds for line in counted]),
+        rating_model=ratings.model if ratings.strengths else "",
+        inconclusive=inconclusive,
+        notes=(
+            *((inconclusive,) if inconclusive else ()),
+            *_notes(schedule, selection, episodes, hopeless, stopped_early),
+            *ratings.notes,
+        ),
+    )
+
+
+def _units(points: Points, resamples: int) -> int:
+    """How many groups every bootstrap draws from, so that all of them together stay within `MOST_DRAWS`."""
+    sizes = [len(entrant.scores) for entrant in points.entrants.values() for _ in range(2)]
+    sizes += [len(pair.shares) for pair in points.pairs.values() for _ in range(2)]
+    sizes += [len(values) for values in points.seats.values()]
+    units = MOST_UNITS
+    while units > 100 and resamples * sum(min(units, size) for size in sizes) > MOST_DRAWS:
+        units = max(100, units * 3 // 4)
+    return units
+
+
+def _duration(seconds: Sequence[float]) -> Duration | None:
+    if not seconds:
+        return None
+    ordered = sorted(seconds)
+    last = len(ordered) - 1
+    middle = (ordered[last // 2] + ordered[(last + 1) // 2]) / 2
+    # Nearest rank: the smallest one that 95 % do not exceed.
+    return Duration(
+        shortest=ordered[0], median=middle, p95=ordered[math.ceil(0.95 * len(ordered)) - 1], longest=ordered[-1]
+    )
+
+
+def _episodes(count: int) -> str:
+    return "1 episode" if count == 1 else f"{count} episodes"
+
+
+def _notes(
+    schedule: Schedule, selection: Selection, episodes: Counts, hopeless: Iterable[int], stopped_early: str
+) -> list[str]:
+    notes: list[str] = []
+    blocks = len(selection.blocks)
+    if stopped_early:
+        notes.append(
+            f"Biased by stopping: {stopped_early.rstrip('.')}. A batch that stops when its result is clear stops at a result that "
+            "is larger than the truth; the decision holds, the size of the difference does not."
+        )
+    notes += [f"{schedule.entrants[entrant]} failed in every episode it had a seat in." for entrant in sorted(hopeless)]
+    if not blocks:
+        notes.append("No block is complete: there is nothing to compare yet.")
+    elif blocks < FEW_BLOCKS:
+        notes.append(
+            f"Only {blocks} block{'' if blocks == 1 else 's'}: intervals from fewer than {FEW_BLOCKS} are rough."
+        )
+    if selection.incomplete:
+        broken = set(selection.incomplete)
+        left = sum(line.block in broken and line.counts for line in selection.lines)
+        notes.append(
+            f"{len(selection.incomplete)} incomplete block{'' if len(selection.incomplete) == 1 else 's'} left out, with "
+            f"{_episodes(left)} that went well: only whole blocks are balanced."
+        )
+    if episodes.failed:
+        notes.append(
+            f"{_episodes(episodes.failed)} failed by a player's or the game's doing: counted apart, neither wins nor losses."
+        )
+    if episodes.open and not stopped_early:
+        notes.append(f"{_episodes(episodes.open)} not played yet.")
+    if selection.unscored:
+        notes.append(f"{_episodes(selection.unscored)} ended well without a usable score for every seat; left out.")
+    if selection.strangers:
+        notes.append(f"{selection.strangers} lines do not fit the schedule; left out.")
+    unseeded = sum(not line.seed_applied for line in selection.lines)
+    if unseeded:
+        notes.append(
+            f"Seed not applied in {_episodes(unseeded)}: equal seeds do not mean equal games there, and blocks are paired by their "
+            "seats only."
+        )
+    if len(schedule.variants) > 1:
+        notes.append(
+            "Scores are averaged over variants, each block alike; compare variants only where their scores are alike."
+        )
+    if constant_sum(selection.counted):
+        notes.append(
+            "Constant sum: what one player gains another loses, so that mean scores say who is better, not how good."
+        )
+    return notes

@@ -10,9 +10,12 @@ from collections.abc import Sequence
 import click
 
 from coworld_actors.cli.bench import bench
+from coworld_actors.cli.compare import compare
 from coworld_actors.cli.ctl import ctl
+from coworld_actors.cli.episodes import episodes
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, handling
-from coworld_actors.cli.run import run
+from coworld_actors.cli.pickup import pickup
+from coworld_actors.cli.run import run, scrimmage
 from coworld_actors.cli.streams import Stream
 from coworld_actors.cli.traffic import traffic
 from coworld_protocol.errors import CoworldError, InternalFault, Refused, alone, leaves
@@ -38,8 +41,12 @@ def cli(context: click.Context) -> int:
 
 
 cli.add_command(bench)
+cli.add_command(compare)
 cli.add_command(ctl)
+cli.add_command(episodes)
+cli.add_command(pickup)
 cli.add_command(run)
+cli.add_command(scrimmage)
 cli.add_command(traffic)
 
 

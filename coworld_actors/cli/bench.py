@@ -1,4 +1,4 @@
-"""`coworld-actors bench`: how fast the transport is beside its rivals, and what its parts cost."""
+"""`coworld-actors bench`: how fast the transport is beside its rivals, what its parts cost, and what episodes cost."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _options(*groups: tuple[Callable[[Command], Command], ...]) -> Callable[[Com
 @click.group(invoke_without_command=True)
 @click.pass_context
 def bench(context: click.Context) -> int:
-    """Measure: the transport beside its rivals, the tap, the codec, the players of a Coworld.
+    """Measure: the transport beside its rivals, the tap, the codec, whole episodes, the players of a Coworld.
 
     Figures compare within one run, on one machine. A rival that is not installed is skipped and named; `pip install
     'coworld-actors[bench]'` brings all of them.
@@ -106,6 +106,23 @@ def tap(**options: Any) -> Callable[[], Outcome]:
 def codec(**options: Any) -> Callable[[], Outcome]:
     """One message through the codec, and the ways to mask one, in microseconds of processor time."""
     return functools.partial(_measure, "codec", options)
+
+
+@bench.command()
+@click.option(
+    "--only",
+    metavar="PART",
+    multiple=True,
+    help="Only this part (phases, overhead, warm, inproc, alive, flat); may be given several times.",
+)
+@_options(_MEASURING[:2], _OUTPUT)
+def episodes(only: tuple[str, ...], **options: Any) -> Callable[[], Outcome]:
+    """Whole episodes: what the runtime adds to a game, warm starts, one process and workers, a thousand at once, ten thousand.
+
+    Needs a checkout: it plays examples/orchard. Paint Arena of the public reference takes part if COWORLD_BENCH_REFERENCE names a
+    virtual environment that has it, or the tests have installed it. Half an hour; --quick takes two minutes.
+    """
+    return functools.partial(_measure, "episodes", {**options, "seconds": None}, only=only)
 
 
 @bench.command()
@@ -156,7 +173,7 @@ def _measure(name: str, options: dict[str, Any], only: tuple[str, ...] = ()) -> 
     quick = options["quick"]
     plan = Plan(
         rounds=options["rounds"] or (2 if quick else 5),
-        seconds=options["seconds"] or (0.2 if quick else 0.3),
+        seconds=0.0 if name == "episodes" else options["seconds"] or (0.2 if quick else 0.3),
         warmup=0.1,
         quick=quick,
         cores=plan_cores(),

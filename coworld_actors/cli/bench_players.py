@@ -92,7 +92,7 @@ def _measure(
 ) -> Outcome:
     import trio
 
-    from coworld_actors.cli.run import pairs
+    from coworld_actors.cli.batch_options import pairs
     from coworld_actors.manifest.load import load_manifest
     from coworld_actors.manifest.seats import build_plan
     from coworld_bench.players import measure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import BinaryIO
@@ -12,14 +13,43 @@ from typing import BinaryIO
 import msgspec
 
 from coworld_actors.actors import EventStream, Record
+from coworld_actors.cli.streams import Stream
 from coworld_actors.episode.events import EpisodeStarted
 from coworld_actors.episode.workspace import Workspace
 from coworld_protocol.errors import PreconditionMissing, Refused
 
-__all__ = ["EventFile"]
+__all__ = ["EventFile", "EventLines"]
 
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """O_NONBLOCK: a pipe that somebody puts there must not make us wait for a reader."""
+
+
+class EventLines:
+    """A subscriber that writes one JSON object a line to stdout, for `--events -`. A reader who leaves is no failure."""
+
+    def __init__(self) -> None:
+        self._stdout = Stream(sys.stdout)
+
+    @property
+    def trouble(self) -> PreconditionMissing | None:
+        """What a user has to know when not all of it could be written."""
+        return self._stdout.trouble("stdout")
+
+    @contextlib.contextmanager
+    def follow(self, stream: EventStream, on_failure: Callable[[], None]) -> Generator[None]:
+        """Copy every event while the block runs; see `EventFile.follow`."""
+        del on_failure
+        unsubscribe = stream.subscribe(lambda record: self._stdout.write_utf8(msgspec.json.encode(record) + b"\n"))
+        try:
+            yield
+        finally:
+            unsubscribe()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._stdout.flush()
 
 
 class EventFile:

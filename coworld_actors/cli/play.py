@@ -6,13 +6,17 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
 import trio
 
-from coworld_actors.cli.event_file import EventFile
+from coworld_actors.batch.commands import check_players
+from coworld_actors.batch.plans import plan_single
+from coworld_actors.batch.specs import parse_spec
+from coworld_actors.cli.driver_choice import choose_driver
+from coworld_actors.cli.event_file import EventFile, EventLines
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, worse
 from coworld_actors.cli.screen import Detail, Screen
 from coworld_actors.cli.streams import encodable
@@ -22,18 +26,29 @@ from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec, Limits, TapSpec, new_id
 from coworld_actors.episode.verdict import EndReason
 from coworld_actors.manifest.load import load_manifest
-from coworld_actors.manifest.seats import build_plan
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.admission import Admission
 from coworld_actors.runtime.handle import EpisodeHandle
-from coworld_actors.runtime.opening import Attachment, open_runtime
+from coworld_actors.runtime.opening import Attachment, OpenDriver, open_runtime
 from coworld_actors.runtime.runtime import Runtime
 from coworld_actors.traffic.report import Judgement
 from coworld_drivers.images import load_images
-from coworld_drivers.process import ProcessDriver
 from coworld_protocol.errors import CoworldError, Refused, alone
 
-__all__ = ["Options", "play"]
+__all__ = [
+    "HARD_STOP",
+    "STDOUT",
+    "Options",
+    "control_socket",
+    "exit_code_of",
+    "link_latest",
+    "play",
+    "play_spec",
+    "refuse_undecodable",
+]
+
+STDOUT = Path("-")
+"""What `--events` is given for a record a line on stdout."""
 
 HARD_STOP = 1.5
 """Seconds that a second signal leaves for the rest; then the process ends and the janitor sweeps."""
@@ -55,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     overrides: tuple[str, ...] = ()
     images: Mapping[str, str] = {}
     run: tuple[str, ...] = ()
+    driver: str = "process"
     secret_env: Mapping[str, str] = {}
     limits: Limits = Limits()
     verify_replay: bool = False
@@ -74,18 +90,16 @@ def play(options: Options) -> Outcome:
     """
     loaded = load_manifest(options.manifest)
     images = load_images(loaded.directory, options.images)
-    plan = build_plan(
-        loaded,
-        players=options.players,
-        variant=options.variant,
-        overrides=options.overrides,
-        run=options.run,
-        known_images=images.names(),
+    ids = [each.id for each in loaded.manifest.player]
+    specs = [parse_spec(text, players=ids, images=images.names()) for text in options.players]
+    plan, images = plan_single(
+        loaded, images, specs, variant=options.variant, overrides=options.overrides, run=options.run
     )
+    check_players(specs, images)
     episode = new_id()
     directory = options.output or Path("runs") / episode
     recording = options.tap.recording if options.tap is not None else None
-    _refuse_undecodable({"--output": directory, "--events": options.events, "--record": recording})
+    refuse_undecodable({"--output": directory, "--events": options.events, "--record": recording})
     spec = EpisodeSpec(
         id=episode,
         plan=plan,
@@ -97,28 +111,32 @@ def play(options: Options) -> Outcome:
         tap=options.tap,
         secret_env=options.secret_env,
     )
-    screen = Screen(options.detail, as_json=options.as_json)
+    streams = options.events == STDOUT
+    screen = Screen(options.detail, as_json=options.as_json or streams)
     for warning in loaded.warnings:
         screen.note(f"warning: {warning}")
     for image in dict.fromkeys(seat.runnable.image for seat in plan.seats if seat.player_id == seat.runnable.image):
         own = images.command(image)
         if own and not options.run:
             screen.note(f"warning: {image} plays with the command of its seat, not with its own {own}; see --run")
-    events = None if options.events is None else EventFile(options.events, directory, len(plan.seats))
-    driver = ProcessDriver(images, log=screen.note)
+    events: EventFile | EventLines | None = None
+    if options.events is not None:
+        events = EventLines() if streams else EventFile(options.events, directory, len(plan.seats))
+    driver = choose_driver(options.driver, images, screen.note)
     with events if events is not None else contextlib.nullcontext():
-        record, received = trio.run(_run, spec, driver, screen, events, options.as_json)
+        record, received = trio.run(play_spec, spec, driver, screen, events, options.as_json)
     if options.output is None and record.directory:
-        _link_latest(spec.directory)
+        link_latest(spec.directory)
     screen.outcome(record, interrupted=received is not None)
-    code = _exit_code(record, received)
+    code = exit_code_of(record, received)
     error = screen.trouble or (events.trouble if events is not None else None)
-    return Outcome(exit_code=worse(code, error) if error else code, episodes=(record,), error=error)
+    return Outcome(exit_code=worse(code, error) if error else code, episodes=(record,), error=error, lines=streams)
 
 
-async def _run(
-    spec: EpisodeSpec, driver: ProcessDriver, screen: Screen, events: EventFile | None, as_json: bool
+async def play_spec(
+    spec: EpisodeSpec, driver: OpenDriver, screen: Screen, events: EventFile | EventLines | None, as_json: bool
 ) -> tuple[EpisodeRecord, int | None]:
+    """Play under signals; returns the record, and the first signal if there was one."""
     interrupt = Interrupt()
     received: list[int] = []
     failure: Exception | None = None
@@ -138,14 +156,14 @@ async def _run(
 
 async def _shown(
     interrupt: Interrupt,
-    driver: ProcessDriver,
+    driver: OpenDriver,
     spec: EpisodeSpec,
     screen: Screen,
-    events: EventFile | None,
+    events: EventFile | EventLines | None,
     nursery: trio.Nursery,
 ) -> EpisodeRecord:
     admission = Admission(parallel=1)
-    async with open_runtime(driver, name=spec.id, admission=admission, attach=[_control(screen)]) as runtime:
+    async with open_runtime(driver, name=spec.id, admission=admission, attach=[control_socket(screen.note)]) as runtime:
         with contextlib.ExitStack() as stack:
             if events is not None:
                 stop = functools.partial(interrupt.throw, "--events cannot be written")
@@ -156,7 +174,7 @@ async def _shown(
             return await handle.wait()
 
 
-def _control(screen: Screen) -> Attachment:
+def control_socket(note: Callable[[str], None]) -> Attachment:
     """The socket for `coworld-actors ctl`; a place where there can be none is no reason not to play."""
 
     @contextlib.asynccontextmanager
@@ -165,7 +183,7 @@ def _control(screen: Screen) -> Attachment:
             try:
                 await stack.enter_async_context(open_control()(runtime))
             except CoworldError as error:
-                screen.note(f"warning: no control socket: {error.what}")
+                note(f"warning: no control socket: {error.what}")
             yield
 
     return attached
@@ -177,7 +195,7 @@ async def _pass_on(interrupt: Interrupt, handle: EpisodeHandle) -> None:
 
 async def _watch_signals(
     interrupt: Interrupt,
-    driver: ProcessDriver,
+    driver: OpenDriver,
     spec: EpisodeSpec,
     screen: Screen,
     received: list[int],
@@ -203,7 +221,7 @@ async def _watch_signals(
                 os._exit(answer(Outcome(exit_code=128 + received[0], error=error), as_json=as_json))
 
 
-def _refuse_undecodable(paths: Mapping[str, Path | None]) -> None:
+def refuse_undecodable(paths: Mapping[str, Path | None]) -> None:
     """A path goes into JSON, which has no way to spell a byte that is no UTF-8."""
     for option, path in paths.items():
         if path is not None:
@@ -216,7 +234,8 @@ def _refuse_undecodable(paths: Mapping[str, Path | None]) -> None:
                 )
 
 
-def _exit_code(record: EpisodeRecord, received: int | None) -> Exit:
+def exit_code_of(record: EpisodeRecord, received: int | None) -> Exit:
+    """What a single episode ends the process with."""
     if received is not None:
         return Exit.INTERRUPTED if received == signal.SIGINT else Exit.TERMINATED
     if record.verdict.reason in OWN_FAILURES:
@@ -227,7 +246,7 @@ def _exit_code(record: EpisodeRecord, received: int | None) -> Exit:
     return Exit.GOOD if budget is None else BUDGET[budget.judgement]
 
 
-def _link_latest(directory: Path) -> None:
+def link_latest(directory: Path) -> None:
     """Point `latest` beside the run at it; a link that cannot be made is no reason to fail."""
     partial = directory.parent / f".latest-{directory.name}"
     with contextlib.suppress(OSError):

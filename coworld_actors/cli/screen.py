@@ -42,7 +42,7 @@ from coworld_actors.traffic.report import lines as tap_lines
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.printable import printable
 
-__all__ = ["Detail", "Screen"]
+__all__ = ["Detail", "Screen", "number_text", "safe_text"]
 
 MANY_SEATS = 16
 """From here on the live picture counts seats instead of listing them: a row each would not fit a terminal."""
@@ -56,7 +56,7 @@ class Detail(enum.Enum):
     VERBOSE = "verbose"
 
 
-def _text(text: str, style: str = "") -> Text:
+def safe_text(text: str, style: str = "") -> Text:
     """The only way for words to the screen: most are strangers', and a terminal obeys what it is shown."""
     return Text(printable(text), style=style)
 
@@ -94,7 +94,7 @@ class Screen:
     def note(self, text: str) -> None:
         """One sentence beside the progress."""
         if self._detail is not Detail.QUIET:
-            self._progress.print(_text(text))
+            self._progress.print(safe_text(text))
 
     @contextlib.contextmanager
     def follow(self, stream: EventStream, spec: EpisodeSpec) -> Generator[None]:
@@ -116,7 +116,7 @@ class Screen:
     def _plain_line(self, record: Record) -> None:
         text = _sentence(record)
         if text:
-            self._progress.print(_text(f"{record.at:8.2f}s  {text}"), soft_wrap=True)
+            self._progress.print(safe_text(f"{record.at:8.2f}s  {text}"), soft_wrap=True)
 
     def outcome(self, record: EpisodeRecord, *, interrupted: bool) -> None:
         """The table and where the files are, or what went wrong, why, what to do and where to look."""
@@ -124,15 +124,15 @@ class Screen:
         if self._detail is not Detail.QUIET:
             self._result.print(_seat_table(record))
             for report in record.reports:
-                self._result.print(_text(_report_line(report)), soft_wrap=True)
+                self._result.print(safe_text(_report_line(report)), soft_wrap=True)
             for line in () if record.tap is None else tap_lines(record.tap):
-                self._result.print(_text(line), soft_wrap=True)
+                self._result.print(safe_text(line), soft_wrap=True)
         elif verdict.good:
-            scores = ", ".join(f"{seat.slot}={_number(seat.score)}" for seat in record.seats)
-            self._result.print(_text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
+            scores = ", ".join(f"{seat.slot}={number_text(seat.score)}" for seat in record.seats)
+            self._result.print(safe_text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
         if verdict.good:
             self._complain_of_budget(record)
-            self._result.print(_text(f"files: {record.directory}"), soft_wrap=True)
+            self._result.print(safe_text(f"files: {record.directory}"), soft_wrap=True)
             return
         lines = [f"episode {record.id} {'was stopped' if interrupted else 'does not count'}: {verdict.message}"]
         if verdict.evidence:
@@ -247,22 +247,25 @@ class _Picture:
             shown += players
         for name in shown:
             age = self._clock() - self._since[name]
-            table.add_row(_text(self._names.get(name, name)), _text(self._states[name]), _text(f"{age:6.1f}s", "dim"))
+            table.add_row(
+                safe_text(self._names.get(name, name)), safe_text(self._states[name]), safe_text(f"{age:6.1f}s", "dim")
+            )
         if len(self._names) >= MANY_SEATS and players:
             counts = Counter(self._states[name] for name in players)
             words = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-            table.add_row(_text(f"{len(players)} players"), _text(words), _text(""))
-        return Group(_text(f"{self._title}  {_PHASES.get(self._phase, self._phase)}", "bold"), table)
+            table.add_row(safe_text(f"{len(players)} players"), safe_text(words), safe_text(""))
+        return Group(safe_text(f"{self._title}  {_PHASES.get(self._phase, self._phase)}", "bold"), table)
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
+    """A score as people read it."""
     return "-" if value is None else f"{value:g}"
 
 
 def _seat_table(record: EpisodeRecord) -> Table:
     """Seats by score, the best first; a seat with a fault says what it rests on."""
     title = f"{record.coworld} {record.game_version}  {record.variant}".rstrip()
-    table = Table(title=_text(title, "table.title"), title_justify="left")
+    table = Table(title=safe_text(title, "table.title"), title_justify="left")
     for heading, justify in (
         ("seat", "right"),
         ("player", "left"),
@@ -277,11 +280,11 @@ def _seat_table(record: EpisodeRecord) -> Table:
         end = f"{seat.end} ({seat.evidence})" if seat.fault and seat.evidence else str(seat.end)
         won = record.verdict.good and seat.score is not None and seat.score == best
         table.add_row(
-            _text(str(seat.slot)),
-            _text(seat.player),
-            _text(seat.name),
-            _text(_number(seat.score), "bold green" if won else ""),
-            _text(end, "red" if seat.fault else ""),
+            safe_text(str(seat.slot)),
+            safe_text(seat.player),
+            safe_text(seat.name),
+            safe_text(number_text(seat.score), "bold green" if won else ""),
+            safe_text(end, "red" if seat.fault else ""),
         )
     return table
 

@@ -39,17 +39,18 @@ from coworld_actors.episode.events import EpisodeEnded, EpisodeStarted, Phase, P
 from coworld_actors.episode.findings import Aborted, InfrastructureFault
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.judge import judge, seat_reports
+from coworld_actors.episode.launches import player_name
 from coworld_actors.episode.play import Play
+from coworld_actors.episode.reception import NetworkReception, OwnReception, Reception
 from coworld_actors.episode.record import EpisodeRecord, Recorder, SupportReport, write_record
 from coworld_actors.episode.referee import ASK_DEADLINE, Findings, Referee, RefereeMessage
 from coworld_actors.episode.replay import verify_replay
-from coworld_actors.episode.results import check_results, written_at
+from coworld_actors.episode.results import check_results, compiled, is_quick, written_at
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.tap_log import TapDocument, TapLog, write_tap
 from coworld_actors.episode.verdict import Blame, EndReason, ReplayCheck, SeatReport, Verdict
 from coworld_actors.episode.workspace import Workspace
 from coworld_actors.evidence.support import run_support
-from coworld_actors.manifest.schema import compile_schema
 from coworld_drivers.driver import Driver, Site
 from coworld_protocol import contract
 from coworld_protocol.contract import ErrorType
@@ -80,30 +81,28 @@ async def run_episode(
             driver cannot reach a tap of ours.
         InternalFault: a defect of ours; the episode is recorded all the same, with the reason `internal`.
     """
-    workspace = Workspace.create(spec.directory, len(spec.plan.seats))
-    trouble = Interrupt()
-    with contextlib.ExitStack() as files:
-        recorder = Recorder(
-            workspace, system.events, spec.id, on_error=lambda: trouble.throw("events cannot be recorded")
-        )
-        files.callback(recorder.close)
-        tap = None
-        if spec.tap is not None:
-            tap = TapLog(spec)
-            files.callback(tap.close)
-        async with (
-            driver.open_site(spec.id) as site,
-            # A bare transport: no proxy of the environment applies on loopback, no certificates are loaded, no redirect is
-            # followed, and no URL with a token in it reaches the host's log, as it would through httpx's client.
-            httpx.AsyncHTTPTransport(trust_env=False, verify=False) as http,
-        ):
-            if tap is not None and site.doorway is None:
-                raise PreconditionMissing(
-                    f"the roles of the {driver.name} driver cannot connect to this machine, which a tap needs",
-                    todo="play without --tap, or with another --driver",
-                )
+    # The site comes first: where thousands of episodes share one loop it lets them in one after the other.
+    async with driver.open_site(spec.id) as site, contextlib.AsyncExitStack() as transports:
+        workspace = Workspace.create(spec.directory, len(spec.plan.seats))
+        trouble = Interrupt()
+        with contextlib.ExitStack() as files:
+            recorder = Recorder(
+                workspace, system.events, spec.id, on_error=lambda: trouble.throw("events cannot be recorded")
+            )
+            files.callback(recorder.close)
+            tap = None
+            if spec.tap is not None:
+                tap = TapLog(spec)
+                files.callback(tap.close)
+                if site.doorway is None:
+                    raise PreconditionMissing(
+                        f"the roles of the {driver.name} driver cannot connect to this machine, which a tap needs",
+                        todo="play without --tap, or with another --driver",
+                    )
+            if site.insight is not None:
+                recorder.release()
             house = await system.start_supervisor(f"episode-{spec.id}", SupervisorSpec(scope=spec.id))
-            conductor = _Conductor(system, driver, site, house, http, spec, workspace, recorder, tap)
+            conductor = _Conductor(system, driver, site, house, transports, spec, workspace, recorder, tap)
             try:
                 return await conductor.conduct(interrupt or Interrupt(), trouble)
             except (ActorError, InternalFault) as error:
@@ -126,7 +125,7 @@ class _Conductor:
         driver: Driver,
         site: Site,
         house: SupervisorRef,
-        http: httpx.AsyncHTTPTransport,
+        transports: contextlib.AsyncExitStack,
         spec: EpisodeSpec,
         workspace: Workspace,
         recorder: Recorder,
@@ -136,7 +135,8 @@ class _Conductor:
         self._driver = driver
         self._site = site
         self._house = house
-        self._http = http
+        self._transports = transports
+        self._http: httpx.AsyncHTTPTransport | None = None
         self._spec = spec
         self._workspace = workspace
         self._recorder = recorder
@@ -167,9 +167,8 @@ class _Conductor:
             )
         )
         supervisor = await self._house.start_supervisor("play", Play.SUPERVISOR)
-        play = Play(
-            supervisor, self._site, referee, self._http, spec, workspace, self._tokens, self._publish, self._tap
-        )
+        reception = await self._reception(supervisor, referee)
+        play = Play(supervisor, self._site, referee, reception, spec, workspace, self._tokens, self._publish, self._tap)
         await play.run(interrupt, trouble)
         self._played = True
         self._enter(Phase.CHECKING)
@@ -194,12 +193,30 @@ class _Conductor:
         write_record(workspace, record)
         return record
 
+    async def _reception(self, supervisor: SupervisorRef, referee: ActorRef[RefereeMessage]) -> Reception:
+        insight = self._site.insight
+        if insight is None:
+            return NetworkReception(supervisor, self._site, referee, await self._transport(), self._tokens)
+        seats = {player_name(slot): slot for slot in range(len(self._tokens))}
+        return OwnReception(insight, referee, self._publish, seats)
+
+    async def _transport(self) -> httpx.AsyncHTTPTransport:
+        if self._http is None:
+            # A bare transport: no proxy of the environment applies on loopback, no certificates are loaded, no redirect is
+            # followed, and no URL with a token in it reaches the host's log, as it would through httpx's client.
+            transport = httpx.AsyncHTTPTransport(trust_env=False, verify=False)
+            self._http = await self._transports.enter_async_context(transport)
+        return self._http
+
     async def _check(
         self, referee: ActorRef[RefereeMessage], interrupt: Interrupt
     ) -> tuple[Verdict, tuple[SeatReport, ...]]:
         """Look at what the episode left and judge it."""
         spec, workspace = self._spec, self._workspace
-        await trio.to_thread.run_sync(workspace.collect_artifacts)
+        if self._site.insight is not None:
+            await self._site.insight.turn()
+        workspace.collect_artifacts()
+        self._recorder.flush()
         facts = await referee.ask(Findings(), deadline=ASK_DEADLINE)
         facts.results_at = written_at(workspace)
         if self._recorder.write_error and not facts.fault:
@@ -207,12 +224,15 @@ class _Conductor:
             facts.fault = InfrastructureFault(at=trio.current_time(), message=message)
         if self._recorder.crash:
             raise InternalFault(f"an actor of ours crashed: {self._recorder.crash}")
-        schema = compile_schema(spec.plan.manifest.game.results_schema)
-        results = await trio.to_thread.run_sync(check_results, workspace, schema)
+        schema = compiled(spec.plan.manifest.game.results_schema)
+        if self._site.insight is not None and is_quick(workspace):
+            results = check_results(workspace, schema)
+        else:
+            results = await trio.to_thread.run_sync(check_results, workspace, schema)
         replay = ReplayCheck()
         if spec.verify_replay and results.error is None and facts.over_by_itself:
             with interrupt.scope() as scope:
-                replay = await verify_replay(self._house, self._site, spec, workspace, self._http)
+                replay = await verify_replay(self._house, self._site, spec, workspace, await self._transport())
             if scope.cancelled_caught:
                 replay = ReplayCheck(
                     error=ErrorType.EPISODE_INCONCLUSIVE, message="the replay was not verified to the end"

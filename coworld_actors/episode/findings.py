@@ -215,6 +215,16 @@ class Facts(msgspec.Struct, kw_only=True):
     seats: dict[int, SeatEnded] = msgspec.field(default_factory=dict)
     results_at: float | None = None
 
+    def copy(self) -> Facts:
+        """One that further findings do not change; the findings themselves are values."""
+        return msgspec.structs.replace(
+            self,
+            started=self.started.copy(),
+            connected=self.connected.copy(),
+            misses=self.misses.copy(),
+            seats=self.seats.copy(),
+        )
+
     def was_absent(self, slot: int) -> bool:
         """Whether the seat's player, which we had to stop, had time to connect and is known not to have."""
         if self.tapped:

@@ -6,13 +6,11 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 
-import httpx
 import trio
 
 from coworld_actors.actors import (
     ActorError,
     ActorRef,
-    AskTimeout,
     AutoShutdown,
     ChildSpec,
     DownReason,
@@ -23,23 +21,21 @@ from coworld_actors.actors import (
     SupervisorRef,
     SupervisorSpec,
 )
-from coworld_actors.episode import launches, probes
+from coworld_actors.episode import launches
 from coworld_actors.episode.events import Phase, PhaseEntered
 from coworld_actors.episode.findings import Aborted, Violation, ViolationKind
 from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.player import Player
 from coworld_actors.episode.probes import ContractBroken
+from coworld_actors.episode.reception import Reception
 from coworld_actors.episode.referee import ASK_DEADLINE, RefereeMessage
 from coworld_actors.episode.role import STOP_GRACE
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.tap import Doors, Tap
 from coworld_actors.episode.tap_log import TapLog
-from coworld_actors.episode.usher import Usher
-from coworld_actors.episode.viewer import FirstFrame, Silence, Viewer
 from coworld_actors.episode.workspace import Workspace
 from coworld_drivers.driver import Address, Site
-from coworld_protocol import contract
 from coworld_protocol.errors import InternalFault
 
 __all__ = ["Play"]
@@ -55,7 +51,7 @@ class Play:
         supervisor: `play`, without children yet; ends by itself when the game does.
         site: where the roles run.
         referee: whom everybody reports to.
-        http: for health check and pages.
+        reception: meets the game.
         spec: what to play.
         workspace: its files.
         tokens: one per seat.
@@ -70,7 +66,7 @@ class Play:
         supervisor: SupervisorRef,
         site: Site,
         referee: ActorRef[RefereeMessage],
-        http: httpx.AsyncHTTPTransport,
+        reception: Reception,
         spec: EpisodeSpec,
         workspace: Workspace,
         tokens: tuple[str, ...],
@@ -80,14 +76,13 @@ class Play:
         self._supervisor = supervisor
         self._site = site
         self._referee = referee
-        self._http = http
+        self._reception = reception
         self._spec = spec
         self._workspace = workspace
         self._tokens = tokens
         self._publish = publish
         self._tap = tap
         self._game: ActorRef[Reached | Served] | None = None
-        self._viewer: ActorRef[FirstFrame | Silence] | None = None
 
     async def run(self, interrupt: Interrupt, trouble: Interrupt) -> None:
         """Play to the end, which comes with the game's, at the deadline, or when somebody calls it off.
@@ -120,7 +115,7 @@ class Play:
             game = self._game = await self._supervisor.start_actor(
                 ChildSpec(
                     name="game",
-                    start=lambda: Game(self._site, launch, self._referee, self._http, limits.startup),
+                    start=lambda: Game(self._site, launch, self._referee, self._reception.health, limits.startup),
                     restart=Restart.TEMPORARY,
                     significant=True,
                     shutdown=2 * STOP_GRACE,
@@ -151,39 +146,20 @@ class Play:
         )
 
     async def _with(self, game: ActorRef[Reached | Served]) -> None:
-        """Probe the game, connect the viewer, seat the players, then wait for the game's end."""
+        """Look at the game, seat the players, then wait for the game's end."""
         self._enter(Phase.PROBING)
         address = await game.ask(Reached(), deadline=ASK_DEADLINE)
-        await self._probe(address)
-        self._viewer = await self._supervisor.start_actor(
-            ChildSpec(name="viewer", start=lambda: Viewer(address, self._referee), restart=Restart.TEMPORARY)
-        )
+        await self._reception.probe(address)
         self._enter(Phase.SEATING)
         served = await game.ask(Served(), deadline=ASK_DEADLINE)
         doors = [served] * len(self._tokens) if self._tap is None else await self._open_tap(self._tap, address)
         # The tap itself knows who comes, and with it the game's port has no connection but ours.
-        if self._tap is None and self._site.sees_connections:
-            seats = {launches.player_name(slot): slot for slot in range(len(self._tokens))}
-            await self._supervisor.start_actor(
-                ChildSpec(
-                    name="usher",
-                    start=lambda: Usher(self._site, address, seats, self._referee),
-                    restart=Restart.TEMPORARY,
-                )
-            )
+        if self._tap is None:
+            await self._reception.look_out(address)
         await self._seat_players(doors)
-        await self._first_frame(self._viewer)
+        await self._reception.first_frame(self._spec.limits.first_frame)
         self._enter(Phase.PLAYING)
         await game.wait()
-
-    async def _probe(self, address: Address) -> None:
-        """The checks that come before the first player."""
-        if self._tokens:
-            await probes.check_client_page(
-                self._http, address, contract.ROUTE_CLIENT_PLAYER, slot=0, token=self._tokens[0]
-            )
-            await probes.check_bad_token(address)
-        await probes.check_client_page(self._http, address, contract.ROUTE_CLIENT_GLOBAL)
 
     async def _open_tap(self, tap: TapLog, game: Address) -> Sequence[Address]:
         """Start the tap; returns where each seat's player comes in."""
@@ -234,26 +210,11 @@ class Play:
         if errors:
             raise errors[0]
 
-    async def _first_frame(self, viewer: ActorRef[FirstFrame | Silence]) -> None:
-        """Wait for the first sign of life on `/global`.
-
-        Raises:
-            ContractBroken: there is none in time.
-        """
-        limit = self._spec.limits.first_frame
-        try:
-            await viewer.ask(FirstFrame(), deadline=limit)
-        except AskTimeout:
-            raise ContractBroken(
-                ViolationKind.FIRST_FRAME, "the game sends nothing to its viewers", f"no frame within {limit:g} s"
-            ) from None
-
     async def _abort(self, *, deadline: bool, reason: str = "") -> None:
         """Tell the referee that the play is called off; from now on nobody has patience with a player."""
         silence = math.inf
-        if self._viewer is not None:
-            with contextlib.suppress(ActorError):
-                silence = await self._viewer.ask(Silence(), deadline=ASK_DEADLINE)
+        with contextlib.suppress(ActorError):
+            silence = await self._reception.silence()
         await self._referee.tell(Aborted(at=trio.current_time(), deadline=deadline, silence=silence, reason=reason))
 
     def _enter(self, phase: Phase) -> None:

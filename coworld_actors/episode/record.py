@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -34,6 +35,9 @@ __all__ = [
 RECORD_VERSION = 1
 """Version of `episode.json`; raised when a reader of the old one would misread the new one."""
 
+
+_LINES = 16 * 1024
+_PLAYING = PhaseEntered(phase=Phase.PLAYING)
 
 EXPECTED_CRASHES = frozenset({GameNotServing.__name__, ContractBroken.__name__})
 """What an actor raises to say that its role, and not we, did something wrong."""
@@ -169,9 +173,10 @@ class Recorder:
     def __init__(
         self, workspace: Workspace, stream: EventStream, scope: str, *, on_error: Callable[[], None] = lambda: None
     ) -> None:
-        self._scope = scope
+        self._path = workspace.events
+        self._held = True
+        self._lines = bytearray()
         self._on_error = on_error
-        self._records = 0
         self._begin: float | None = None
         self._started = datetime.datetime.now(datetime.UTC)
         self._phases: list[tuple[Phase, float]] = []
@@ -187,11 +192,17 @@ class Recorder:
                 todo="name a writable directory with --output",
                 where=str(workspace.root),
             ) from error
-        self._unsubscribe = stream.subscribe(self._on_record)
+        self._unsubscribe = stream.subscribe(self._on_record, scope=scope)
+
+    def release(self) -> None:
+        """Keep no descriptor from here on, for those who play more episodes at once than they may have descriptors.
+
+        What comes is written when the play begins, when 16 KiB have come together, and at the end.
+        """
+        self._held = False
+        self._file.close()
 
     def _on_record(self, record: Record) -> None:
-        if record.scope != self._scope:
-            return
         if self._begin is None:
             self._begin = record.at
         match record.event:
@@ -205,16 +216,32 @@ class Recorder:
                 self.crash = self.crash or f"{record.actor}: {error}: {message}"
             case _:
                 pass
-        if self.write_error is None:
+        self._lines += msgspec.json.encode(record) + b"\n"
+        if self._held or len(self._lines) > _LINES or record.event == _PLAYING:
+            self._write()
+
+    def _write(self) -> None:
+        if self.write_error is None and self._lines:
             try:
-                self._file.write(msgspec.json.encode(record) + b"\n")
+                if self._held:
+                    self._file.write(self._lines)
+                else:
+                    fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    with os.fdopen(fd, "wb", buffering=0) as file:
+                        file.write(self._lines)
             except OSError as error:
                 self.write_error = error
                 self._on_error()
+        self._lines.clear()
+
+    def flush(self) -> None:
+        """Write what has come so far."""
+        self._write()
 
     def close(self) -> None:
-        """Stop listening and close the file."""
+        """Stop listening, write what waits and close the file."""
         self._unsubscribe()
+        self._write()
         self._file.close()
 
     @property

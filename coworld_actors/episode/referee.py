@@ -6,7 +6,6 @@ nothing; `judge.judge` does, once, at the end.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -122,7 +121,7 @@ class Referee(Actor[RefereeMessage]):
                 elif trio.current_time() >= ended.at + self._player_grace:
                     self._send_away(used_up=True)
             case Findings():
-                return copy.deepcopy(facts)
+                return facts.copy()
         return None
 
     async def _ring(self, at: float) -> None:

@@ -9,6 +9,7 @@ from coworld_actors.actors import ActorError, ChildSpec, Restart, SupervisorRef
 from coworld_actors.episode import launches, probes
 from coworld_actors.episode.game import Game, Reached
 from coworld_actors.episode.probes import ContractBroken
+from coworld_actors.episode.reception import asking
 from coworld_actors.episode.referee import ASK_DEADLINE, Findings, Referee
 from coworld_actors.episode.role import STOP_GRACE
 from coworld_actors.episode.spec import EpisodeSpec
@@ -47,7 +48,7 @@ async def verify_replay(
             game = await supervisor.start_actor(
                 ChildSpec(
                     name="replay-game",
-                    start=lambda: Game(site, launch, referee, http, spec.limits.replay),
+                    start=lambda: Game(site, launch, referee, asking(http), spec.limits.replay),
                     restart=Restart.TEMPORARY,
                     shutdown=2 * STOP_GRACE,
                 )

@@ -11,13 +11,42 @@ import trio
 
 from coworld_actors.episode.verdict import ResultsCheck
 from coworld_actors.episode.workspace import RESULTS_LIMIT, FileRefused, Workspace, read_role_file
-from coworld_actors.manifest.schema import Validator
+from coworld_actors.manifest.schema import Validator, compile_schema
 from coworld_protocol.contract import ErrorType
 
-__all__ = ["check_results", "scores_of", "written_at"]
+__all__ = ["check_results", "compiled", "is_quick", "scores_of", "written_at"]
 
 SHOWN_PROBLEMS = 3
 """Schema problems named in one sentence; the count tells how many more there are."""
+
+QUICK = 16 * 1024
+"""Bytes of results that are checked without a thread: less than a millisecond, where a thread costs as much."""
+
+_SCHEMAS = 32
+_compiled: dict[bytes, Validator] = {}
+
+
+def compiled(schema: dict[str, Any]) -> Validator:
+    """The validator of a game's results. It is made once and kept, because the episodes of a batch have the same.
+
+    Raises:
+        ManifestRefused: the schema cannot be used.
+    """
+    key = msgspec.json.encode(schema)
+    validator = _compiled.pop(key, None) or compile_schema(schema)
+    # The newest is last, and the oldest goes.
+    _compiled[key] = validator
+    while len(_compiled) > _SCHEMAS:
+        _compiled.pop(next(iter(_compiled)), None)
+    return validator
+
+
+def is_quick(workspace: Workspace) -> bool:
+    """Whether there is little to check."""
+    try:
+        return workspace.results.lstat().st_size <= QUICK
+    except OSError:
+        return True
 
 
 def check_results(workspace: Workspace, schema: Validator) -> ResultsCheck:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Generic, TypeVar
 
@@ -82,8 +83,10 @@ class Role(Actor[M], Generic[M]):
     async def watch(self) -> None:
         """Wait for the process to end, report it, and end this actor. Meant for `context.spawn`."""
         assert self.process is not None
+        # A log in this process is written by ourselves, a little at a time: there is nothing to look at meanwhile.
+        look = LOG_LOOK if self.site.insight is None else math.inf
         while self.process.status is None:
-            with trio.move_on_after(LOG_LOOK):
+            with trio.move_on_after(look):
                 await self.process.wait()
             if self.process.log_error is not None and not self._log_failed:
                 self._log_failed = True

@@ -1,4 +1,4 @@
-"""`--set KEY=JSON`: changes to a game configuration, one dotted path each."""
+"""`--set KEY=JSON` and `--pin KEY=VALUE`: changes to a game configuration, one dotted path each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from coworld_actors.manifest.document import describe, parse_json
 from coworld_protocol.errors import Refused
 
-__all__ = ["Override", "apply_overrides", "parse_override"]
+__all__ = ["Override", "apply_overrides", "parse_override", "parse_pin"]
 
 
 class Override(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,10 +20,12 @@ class Override(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         keys: the path; a number is an index where a list is met.
         value: what stands there afterwards.
+        option: how the caller said so.
     """
 
     keys: tuple[str, ...]
     value: Any
+    option: str = "--set"
 
     @property
     def name(self) -> str:
@@ -50,6 +52,25 @@ def parse_override(text: str) -> Override:
             error.what, evidence=error.evidence, todo=f"""write JSON; a text needs quotes: --set '{key}="text"'"""
         ) from error
     return Override(keys=keys, value=parsed)
+
+
+def parse_pin(text: str) -> Override:
+    """Reads `map=12` or `map=small`: JSON where it is JSON, else a text.
+
+    Raises:
+        Refused: it is not of that form, or would set tokens.
+    """
+    key, equals, value = text.partition("=")
+    keys = tuple(key.split("."))
+    if not equals or not all(keys):
+        raise Refused(f"--pin {text} is not KEY=VALUE", todo="write for example --pin map=12")
+    if keys[0] == "tokens":
+        raise Refused("--pin cannot change tokens", todo="leave them out; each episode gets fresh ones")
+    try:
+        parsed = parse_json(value.encode("utf-8", "surrogatepass"), source="the value")
+    except Refused:
+        parsed = value
+    return Override(keys=keys, value=parsed, option="--pin")
 
 
 def apply_overrides(config: dict[str, Any], overrides: Sequence[Override]) -> dict[str, Any]:
@@ -84,7 +105,7 @@ def apply_overrides(config: dict[str, Any], overrides: Sequence[Override]) -> di
 def _no_such_part(override: Override, depth: int, place: Any, wanted: str) -> Refused:
     above = ".".join(override.keys[:depth]) or "the configuration"
     return Refused(
-        f"--set {override.name} leads nowhere",
+        f"{override.option} {override.name} leads nowhere",
         evidence=f"{above} is {describe(place)}; `{override.keys[depth]}` would need {wanted}",
         todo="set the part above it as a whole",
     )

@@ -63,6 +63,11 @@ class FakeSite:
         return self._driver.sees_connections
 
     @property
+    def insight(self) -> None:
+        """None: its games answer on real ports."""
+        return
+
+    @property
     def doorway(self) -> Doorway:
         """On loopback, as its roles, which are of this process."""
         return Doorway(bind=ports.HOST, host=ports.HOST)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from pathlib import Path
 
+from coworld_drivers import socket_tables
 from coworld_drivers.driver import Connections
 from coworld_drivers.janitor import MARK
 from coworld_drivers.ports import sockets_of
 
 __all__ = ["clients", "look"]
-
-_ESTABLISHED = "01"
 
 
 def clients(port: int) -> set[int]:
@@ -23,16 +20,8 @@ def clients(port: int) -> set[int]:
     Raises:
         OSError: the kernel's tables cannot be read.
     """
-    found: set[int] = set()
-    remote = f":{port:04X} {_ESTABLISHED} "
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        # A kernel without IPv6 has only the first.
-        with suppress(FileNotFoundError):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                # Columns: number, local address, remote address, state; the tenth is the inode, 0 for a socket nobody holds.
-                if remote in line and (inode := int(line.split()[9])):
-                    found.add(inode)
-    return found
+    # An inode of 0 is a socket that nobody holds.
+    return {entry.inode for entry in socket_tables.connected_to(port) if entry.inode}
 
 
 def look(port: int, groups: Mapping[int, str], mark: str, marks: Mapping[str, str]) -> Connections:
@@ -57,8 +46,15 @@ def look(port: int, groups: Mapping[int, str], mark: str, marks: Mapping[str, st
 def _owners(wanted: set[int], groups: Mapping[int, str], mark: str, marks: Mapping[str, str]) -> Iterator[str]:
     """The names of those who hold wanted sockets, each of which is removed from `wanted`."""
     wanted -= sockets_of([os.getpid()])
+    # Nearly always it is the role's first process.
+    for leader, role in groups.items():
+        if not wanted:
+            return
+        if held := wanted & sockets_of([leader]):
+            wanted -= held
+            yield role
     others: list[int] = []
-    for pid in _processes():
+    for pid in _processes() if wanted else ():
         if not wanted:
             return
         name = _by_group(pid, groups)

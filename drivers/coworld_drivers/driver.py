@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -27,6 +27,7 @@ __all__ = [
     "ExitKind",
     "ExitStatus",
     "Handle",
+    "Insight",
     "Launch",
     "LogFailed",
     "MachineFault",
@@ -186,6 +187,30 @@ class Doorway(msgspec.Struct, frozen=True, kw_only=True):
     host: str
 
 
+class Insight(Protocol):
+    """What a site knows by itself about games that run on our own SDK within this process, so that nobody has to ask them by HTTP.
+
+    Such a game shows what the SDK shows: health, pages and the refusal of a wrong token are the same code for every game, and its
+    first frame for `/global` is encoded before its doors open.
+    """
+
+    async def serving(self, handle: Handle) -> bool:
+        """Wait until a game of this site lets players in; False when it has ended without."""
+        ...
+
+    def on_arrival(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called with a player's name, at once, when it connects for the first time: nobody connects unseen."""
+        ...
+
+    async def turn(self) -> None:
+        """Wait before a step of some milliseconds, so that thousands of episodes in one loop take them one after the other."""
+        ...
+
+    def silence(self) -> float:
+        """Seconds since a game of this site last sent anything to anybody; infinite before that."""
+        ...
+
+
 class Handle(Protocol):
     """One started role."""
 
@@ -245,6 +270,11 @@ class Site(Protocol):
     @property
     def sees_connections(self) -> bool:
         """Whether `connected` can be asked here."""
+        ...
+
+    @property
+    def insight(self) -> Insight | None:
+        """What the site knows of its games by itself; None where a game has to be asked over the network."""
         ...
 
     @property

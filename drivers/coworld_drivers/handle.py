@@ -15,6 +15,7 @@ from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed
 from coworld_drivers.lifeline import Lifeline
 from coworld_drivers.oom import OomCounter
 from coworld_drivers.output import OutputLog
+from coworld_drivers.warm_process import Started
 from coworld_protocol.errors import InternalFault
 
 __all__ = ["ProcessHandle"]
@@ -41,7 +42,7 @@ class ProcessHandle:
     def __init__(
         self,
         name: str,
-        process: trio.Process,
+        process: Started,
         logs: Sequence[OutputLog],
         *,
         address: Address | None,
@@ -141,7 +142,10 @@ class ProcessHandle:
         # Listeners first: one that appears in between makes the answer older, never wrong.
         try:
             listening = ports.occupants(port, listening=True)
-            return bool(listening) and listening <= ports.sockets_of_group(self.pid, self.mark)
+            # Nearly always the first process has them all; a walk over every process of the machine costs a hundred times as much.
+            return bool(listening) and (
+                listening <= ports.sockets_of([self.pid]) or listening <= ports.sockets_of_group(self.pid, self.mark)
+            )
         except OSError:
             # No descriptor left to look with: nothing is proven.
             return False
@@ -149,7 +153,9 @@ class ProcessHandle:
     def _others_hold(self, port: int) -> bool:
         # A socket that was closed while we looked is no stranger: it has to be there in a second look, too.
         try:
-            strangers = ports.occupants(port) - ports.sockets_of_group(self.pid, self.mark)
+            strangers = ports.occupants(port) - ports.sockets_of([self.pid])
+            if strangers:
+                strangers -= ports.sockets_of_group(self.pid, self.mark)
             return bool(strangers and strangers & ports.occupants(port))
         except OSError:
             return False

@@ -19,6 +19,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -109,6 +110,16 @@ class ImageMap:
 
     def __contains__(self, image: object) -> bool:
         return image in self._images
+
+    @property
+    def entries(self) -> Mapping[str, Image]:
+        """The mapped images by name."""
+        return MappingProxyType(self._images)
+
+    @property
+    def local_file(self) -> Path | None:
+        """The file to name when an image is missing."""
+        return self._toml
 
     def names(self) -> list[str]:
         """The mapped names, sorted."""

@@ -25,6 +25,9 @@ class OutputLog:
         limit: bytes kept before the cut.
         who: how messages name the role.
         files: opens it.
+        held: whether the file is open from the start to the end; False opens it for each write, and makes it with the first one
+            or at the end, for those who have more logs than there are descriptors.
+        ring: bytes of the newest output to keep.
 
     Attributes:
         total: bytes seen.
@@ -35,14 +38,20 @@ class OutputLog:
         OSError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, *, limit: int, who: str, files: LogFiles) -> None:
+    def __init__(
+        self, path: Path, *, limit: int, who: str, files: LogFiles, held: bool = True, ring: int = RING
+    ) -> None:
         self.path = path
         self.total = 0
         self.error: LogFailed | None = None
         self._limit = limit
         self._who = who
+        self._keep = ring
         self._ring = bytearray()
-        self._fd = files.open(path)
+        self._files = files
+        self._held = held
+        self._made = held
+        self._fd = files.open(path) if held else -1
 
     @property
     def cut(self) -> int:
@@ -53,37 +62,50 @@ class OutputLog:
         """Take what the role has written."""
         room = self._limit - self.total
         self.total += len(data)
-        self._ring += data[-RING:]
-        if len(self._ring) > 2 * RING:
-            del self._ring[:-RING]
+        self._ring += data[-self._keep :]
+        if len(self._ring) > 2 * self._keep:
+            del self._ring[: -self._keep]
         if room > 0:
             self._put(data[:room])
         if room >= 0 and len(data) > room:
             self._put(f"\n[coworld-actors: output cut here, after {self._limit} bytes]\n".encode())
 
     def tail(self, limit: int) -> bytes:
-        """The last `limit` bytes, at most `RING`."""
-        limit = min(limit, RING)
+        """The last `limit` bytes, at most as many as are kept."""
+        limit = min(limit, self._keep)
         return bytes(self._ring[-limit:]) if limit > 0 else b""
 
     def close(self) -> None:
         """End the file; writing after this is a defect."""
-        if self._fd < 0:
+        if self._held and self._fd < 0:
             return
         if self.cut:
-            last = self.tail(min(RING, self.cut))
+            last = self.tail(min(self._keep, self.cut))
             self._put(f"[coworld-actors: {self.cut} bytes cut; the last {len(last)} follow]\n".encode() + last)
-        fd, self._fd = self._fd, -1
-        try:
-            os.close(fd)
-        except OSError as error:
-            self._fail(error)
+        elif not self._made:
+            self._put(b"")
+        self._close()
 
     def _put(self, data: bytes) -> None:
+        if self.error is not None:
+            return
         view = memoryview(data)
         try:
-            while view and self.error is None:
+            if self._fd < 0:
+                self._fd = self._files.open(self.path)
+                self._made = True
+            while view:
                 view = view[os.write(self._fd, view) :]
+        except OSError as error:
+            self._fail(error)
+        if not self._held:
+            self._close()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        try:
+            if fd >= 0:
+                os.close(fd)
         except OSError as error:
             self._fail(error)
 

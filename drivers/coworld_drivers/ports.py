@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from coworld_drivers import socket_tables
 from coworld_drivers.driver import MachineFault
 from coworld_drivers.janitor import marked
 
@@ -19,7 +20,16 @@ HOST = "127.0.0.1"
 
 _FIRST = 10_000
 _ATTEMPTS = 500
-_TIME_WAIT = "06"
+# 127.0.0.1 and every address, each also as IPv6 has it.
+_LOCAL = frozenset(
+    {
+        bytes([127, 0, 0, 1]),
+        bytes(4),
+        bytes(16),
+        b"\0" * 10 + b"\xff\xff" + bytes([127, 0, 0, 1]),
+        b"\0" * 10 + b"\xff\xff" + bytes(4),
+    }
+)
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Ports are the machine's, so what we hold is known once per process, whatever number of drivers and threads there is.
@@ -80,18 +90,8 @@ def occupants(port: int, *, listening: bool = False) -> set[int]:
     Raises:
         OSError: the kernel's tables cannot be read; nothing is known then.
     """
-    # Addresses as the kernel prints them: 32-bit words in host byte order.
-    local = {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F"}
-    found: set[int] = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with suppress(FileNotFoundError):
-            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
-                field = line.split()
-                address, _, number = field[1].rpartition(":")
-                wanted = field[3] == "0A" if listening else field[3] != _TIME_WAIT
-                if wanted and int(number, 16) == port and address in local and field[9] != "0":
-                    found.add(int(field[9]))
-    return found
+    states = 1 << socket_tables.LISTEN if listening else socket_tables.ANY_STATE & ~(1 << socket_tables.TIME_WAIT)
+    return {entry.inode for entry in socket_tables.of_port(port, states) if entry.inode and entry.local in _LOCAL}
 
 
 def sockets_of_group(group: int, mark: str) -> set[int]:

@@ -31,6 +31,8 @@ from coworld_drivers.lifeline import Lifeline, start_failed
 from coworld_drivers.logfiles import LogFiles, Planted
 from coworld_drivers.oom import OomCounter
 from coworld_drivers.output import OutputLog
+from coworld_drivers.warm import WarmStarts, WarmStatistics
+from coworld_drivers.warm_process import Started
 from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["ProcessDriver", "ProcessSite"]
@@ -53,6 +55,8 @@ class ProcessDriver:
         environ: our own environment, of which roles see an allow-list.
         close_grace: seconds between SIGTERM and SIGKILL for what still runs when a site is left.
         log: receives one sentence about what was found and put right, such as a process that had escaped its group.
+        warm: start Python roles by forking them from processes that have imported what the roles import, where that can be done
+            safely: for runs that start the same roles many times.
     """
 
     name = "process"
@@ -64,12 +68,14 @@ class ProcessDriver:
         environ: Mapping[str, str] = os.environ,
         close_grace: float = 2.0,
         log: Callable[[str], None] | None = None,
+        warm: bool = False,
     ) -> None:
         self.images = images
         self.mark = child_mark(environ, uuid.uuid4().hex)
         self.close_grace = close_grace
         self.lifeline = Lifeline(self.mark)
         self.oom = OomCounter()
+        self.warm = WarmStarts(f"{self.mark}.templates", self.lifeline) if warm else None
         self._environ = environ
         self._log = log
         self._sites = 0
@@ -82,13 +88,23 @@ class ProcessDriver:
                 "the process driver needs Linux with /proc: it finds there what a role has left behind",
                 todo="run it on Linux, or use another --driver",
             )
+        if self.warm is not None:
+            await self.warm.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Restores: the janitor is gone too. Bounded inside.
-        await self.lifeline.aclose()
+        # Restores: no template is left, and the janitor is gone too. Both bounded inside.
+        try:
+            if self.warm is not None:
+                await self.warm.__aexit__(kind, error, traceback)
+        finally:
+            await self.lifeline.aclose()
+
+    def warm_statistics(self) -> WarmStatistics:
+        """How the roles were started: warm, from a bare interpreter, or cold and why. All zero unless `warm` was asked for."""
+        return WarmStatistics() if self.warm is None else self.warm.statistics
 
     async def check(self, launches: Sequence[Wanted]) -> None:
         """Check that everything wanted could be started.
@@ -243,6 +259,11 @@ class ProcessSite:
         return True
 
     @property
+    def insight(self) -> None:
+        """None: a process is asked over the network."""
+        return
+
+    @property
     def doorway(self) -> Doorway:
         """On loopback, as the roles themselves."""
         return Doorway(bind=ports.HOST, host=ports.HOST)
@@ -321,8 +342,14 @@ class ProcessSite:
                     todo="choose another --output directory, or make this one writable",
                 ) from error
 
-    async def _spawn(self, launch: Launch, argv: tuple[str, ...], root: Path, env: Mapping[str, str]) -> trio.Process:
+    async def _spawn(self, launch: Launch, argv: tuple[str, ...], root: Path, env: Mapping[str, str]) -> Started:
         try:
+            warm = self._driver.warm
+            if (
+                warm is not None
+                and (process := await warm.start(argv, root, env, merged=launch.stderr is None)) is not None
+            ):
+                return process
             return await trio.lowlevel.open_process(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -343,7 +370,7 @@ class ProcessSite:
             ) from None
 
 
-async def _discard(process: trio.Process) -> None:
+async def _discard(process: Started) -> None:
     """Undo a start that nobody will follow."""
     os.killpg(process.pid, signal.SIGKILL)
     for stream in (process.stdout, process.stderr):

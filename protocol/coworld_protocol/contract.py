@@ -90,6 +90,7 @@ __all__ = [
     "ROUTE_HEALTH",
     "ROUTE_PLAYER",
     "ROUTE_REPLAY",
+    "RUNTIME_VARIABLES",
     "SAFE_ID",
     "SECRET_REFERENCE_PREFIX",
     "WS_OPEN_TIMEOUT",
@@ -289,6 +290,9 @@ ENV_EPISODE_BUNDLE_URI: Final = "COGAME_EPISODE_BUNDLE_URI"
 """Grader and diagnoser: the episode bundle, a zip."""
 ENV_GRADE_URI: Final = "COGAME_GRADE_URI"
 """Grader: where its JSON goes, `{"grader_id": ..., "score": number}`."""
+
+RUNTIME_VARIABLES: Final = frozenset(value for name, value in list(globals().items()) if name.startswith("ENV_"))
+"""What a role learns from the runtime and from nobody else."""
 
 # --- files of a workspace ----------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from coworld_actors.actors import Actor, ChildSpec, SpecRefused, SupervisorSpec, open_system
-from coworld_actors.actors.events import Event, Record, SystemStarted
+from coworld_actors.actors.events import ActorStarted, Event, Record, SystemStarted
 from coworld_actors.actors.stream import EventStream
 
 
@@ -184,3 +184,37 @@ async def test_an_interrupt_in_a_callback_does_not_stop_the_stream() -> None:
         stream.publish(SystemStarted(name="s"))
     stream.publish(SystemStarted(name="s"))
     assert seen == [1, 2]
+
+
+async def test_a_subscriber_of_one_scope_gets_nothing_else() -> None:
+    """Nor is a record made for nobody; unsubscribing the last one leaves nothing of the scope."""
+    stream = EventStream()
+    mine: list[Record] = []
+    unsubscribe = stream.subscribe(mine.append, scope="a")
+    assert stream
+    assert stream.publish(ActorStarted(), scope="b") is None
+    assert stream.publish(ActorStarted()) is None
+    assert stream.publish(ActorStarted(), scope="a") is not None
+    assert [(record.seq, record.scope) for record in mine] == [(3, "a")]
+    assert stream.statistics().subscribers == 1
+    unsubscribe()
+    unsubscribe()
+    assert not stream
+    assert stream.statistics().subscribers == 0
+
+
+async def test_a_raising_subscriber_of_a_scope_is_dropped_alone() -> None:
+    """The others of its scope, and those who get everything, go on."""
+    stream = EventStream()
+    everything: list[Record] = []
+    mine: list[Record] = []
+
+    def fail(_: Record) -> None:
+        raise ValueError
+
+    stream.subscribe(everything.append)
+    stream.subscribe(fail, scope="a")
+    stream.subscribe(mine.append, scope="a")
+    for _ in range(2):
+        stream.publish(ActorStarted(), scope="a")
+    assert (len(everything), len(mine), stream.statistics().failed) == (2, 2, 1)

@@ -47,6 +47,16 @@ def test_an_unknown_contestant_is_a_usage_error() -> None:
     assert "neither a scenario nor a contestant" in ran.stderr
 
 
+def test_an_unknown_part_of_the_episodes_is_a_usage_error() -> None:
+    """It ends with 2 and the names that there are, before anything is played."""
+    ran = subprocess.run(
+        [*COMMAND, "episodes", "--only", "wram"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ran.returncode == 2
+    assert "no part 'wram'" in ran.stderr
+    assert "overhead, warm, inproc, alive, flat" in ran.stderr
+
+
 def test_a_file_that_cannot_be_written_is_known_before_the_work() -> None:
     """Ten minutes of measuring are not thrown away for a typing error."""
     ran = subprocess.run(

@@ -17,7 +17,7 @@ import pytest
 
 from coworld_actors.cli.event_file import EventFile
 from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.play import Options, _exit_code, play
+from coworld_actors.cli.play import Options, exit_code_of, play
 from coworld_actors.cli.screen import Detail
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import Limits, new_id
@@ -157,7 +157,7 @@ def test_a_failure_of_the_machine_is_told_apart_from_one_of_the_episode(
     reason: EndReason, received: int | None, code: Exit
 ) -> None:
     """As it is where the same full disk is found before the episode; a signal's code comes first."""
-    assert _exit_code(record(bad(reason)), received) is code
+    assert exit_code_of(record(bad(reason)), received) is code
 
 
 def test_ids_of_one_second_differ() -> None:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.play import _exit_code
+from coworld_actors.cli.play import exit_code_of
 from coworld_actors.episode.verdict import EndReason
 from coworld_actors.traffic.report import BudgetVerdict, Judgement, TapReport
 from tests.coworlds import scripted_manifest, write_coworld
@@ -129,4 +129,4 @@ def test_an_episode_that_does_not_count_comes_before_its_budget(
     changes: dict[str, Any], received: int | None, code: Exit
 ) -> None:
     """6 is for a good episode whose players were too slow; one where we were too slow ends with 3."""
-    assert _exit_code(msgspec.structs.replace(record(), **changes), received) is code
+    assert exit_code_of(msgspec.structs.replace(record(), **changes), received) is code

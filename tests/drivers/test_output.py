@@ -95,3 +95,34 @@ def test_what_is_no_place_for_a_log_is_an_error(tmp_path):
     ):
         with pytest.raises(error):
             OutputLog(path, limit=1, who="x", files=LogFiles())
+
+
+def test_a_log_that_is_not_held_is_open_only_while_it_is_written(tmp_path):
+    """The file is the same; between writes there is no descriptor, and without any it is made at the end."""
+    before = len(os.listdir("/proc/self/fd"))
+    log = OutputLog(tmp_path / "log", limit=10, who="player-0", files=LogFiles(), held=False, ring=4)
+    assert not (tmp_path / "log").exists()
+    log.write(b"0123456")
+    assert (tmp_path / "log").read_bytes() == b"0123456"
+    assert len(os.listdir("/proc/self/fd")) == before
+    log.write(b"789ABCDEF")
+    log.close()
+    assert log.tail(100)[-4:] == b"CDEF"
+    assert (tmp_path / "log").read_bytes() == (
+        b"0123456789" + CUT + b"[coworld-actors: 6 bytes cut; the last 4 follow]\nCDEF"
+    )
+    OutputLog(tmp_path / "empty", limit=10, who="player-0", files=LogFiles(), held=False).close()
+    assert (tmp_path / "empty").read_bytes() == b""
+
+
+def test_a_log_that_is_not_held_follows_no_link(tmp_path):
+    """What somebody put in its place between two writes ends the log and touches nothing."""
+    log = OutputLog(tmp_path / "log", limit=100, who="player-0", files=LogFiles(), held=False)
+    log.write(b"one")
+    (tmp_path / "log").unlink()
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / "log").symlink_to(tmp_path / "victim")
+    log.write(b"two")
+    log.close()
+    assert log.error is not None
+    assert (tmp_path / "victim").read_bytes() == b"mine"

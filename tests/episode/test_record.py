@@ -198,3 +198,41 @@ async def test_a_game_that_takes_our_names_stops_and_redirects_nothing(play, tmp
     assert (run / "reports/works/summary.html").is_file()
     assert (run / "grades/works.json").is_file()
     assert msgspec.json.decode((run / "episode.json").read_bytes(), type=EpisodeRecord) == made
+
+
+async def test_a_recorder_without_a_descriptor_writes_when_the_play_begins_and_at_the_end(
+    system: ActorSystem, workspace: Workspace
+) -> None:
+    """For thousands of episodes at once: the same lines, in few pieces; much at once does not wait."""
+    recorder = Recorder(workspace, system.events, "e-1")
+    recorder.release()
+    started = EVERY[0]
+    system.events.publish(started, scope="e-1")
+    assert lines(workspace.events) == []
+    system.events.publish(PhaseEntered(phase=Phase.PLAYING), scope="e-1")
+    assert [line["event"]["type"] for line in lines(workspace.events)] == ["episode_started", "phase_entered"]
+    for _ in range(200):
+        system.events.publish(started, scope="e-1")
+    assert 2 < len(lines(workspace.events)) < 202
+    recorder.flush()
+    assert len(lines(workspace.events)) == 202
+    system.events.publish(EVERY[-1], scope="e-1")
+    recorder.close()
+    assert len(lines(workspace.events)) == 203
+    assert recorder.write_error is None
+
+
+async def test_a_recorder_without_a_descriptor_follows_no_link(system: ActorSystem, workspace: Workspace) -> None:
+    """What a role put in the place of the events makes the episode one of a faulty machine, and is not written to."""
+    told: list[bool] = []
+    recorder = Recorder(workspace, system.events, "e-1", on_error=lambda: told.append(True))
+    recorder.release()
+    workspace.events.unlink()
+    victim = workspace.root / "victim"
+    victim.write_text("mine")
+    workspace.events.symlink_to(victim)
+    system.events.publish(PhaseEntered(phase=Phase.PLAYING), scope="e-1")
+    recorder.close()
+    assert recorder.write_error is not None
+    assert told == [True]
+    assert victim.read_text() == "mine"

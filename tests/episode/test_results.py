@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from coworld_actors.episode import results
-from coworld_actors.episode.results import check_results, scores_of, written_at
+from coworld_actors.episode.results import QUICK, check_results, compiled, is_quick, scores_of, written_at
 from coworld_actors.episode.verdict import ResultsCheck
 from coworld_actors.episode.workspace import Workspace
 from coworld_actors.manifest.schema import compile_schema
@@ -135,3 +135,23 @@ async def test_the_time_of_a_link_is_its_own(workspace: Workspace, tmp_path: Pat
 def test_scores_are_a_list_of_finite_numbers_or_nothing(document: Any, expected: tuple[float, ...]) -> None:
     """A list with anything else in it names no seat's score."""
     assert scores_of(document) == expected
+
+
+def test_a_schema_is_compiled_once_for_all_episodes_that_have_it() -> None:
+    """By what it says, not by which object it is; many different ones do not pile up."""
+    first = compiled({"type": "object", "required": ["a"]})
+    assert compiled({"type": "object", "required": ["a"]}) is first
+    assert compiled({"type": "object", "required": ["b"]}) is not first
+    assert not first.accepts({"b": 1})
+    for number in range(100):
+        compiled({"type": "object", "required": [str(number)]})
+    assert compiled({"type": "object", "required": ["a"]}) is not first
+
+
+def test_little_is_quick(workspace: Workspace) -> None:
+    """Nothing at all, too."""
+    assert is_quick(workspace)
+    workspace.results.write_bytes(b" " * QUICK)
+    assert is_quick(workspace)
+    workspace.results.write_bytes(b" " * (QUICK + 1))
+    assert not is_quick(workspace)

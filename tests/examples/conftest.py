@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browsers import chromium, page
+
+__all__ = ["Episode", "Processes", "chromium", "page", "processes", "show_replay", "start_orchard"]
 
 ROOT = Path(__file__).parents[2]
 ORCHARD = ROOT / "examples" / "orchard"
 # The example is a program of its own; its package is found where its image would have it.
 sys.path.insert(0, str(ORCHARD))
-
-PATIENCE = 60.0
-"""Seconds after which a page is given up."""
 
 
 class Processes:
@@ -133,37 +132,3 @@ def show_replay(processes: Processes) -> Callable[[Path], Episode]:
         return Episode(processes, process, _wait_for_port(process, processes.directory / "show.log"), 0)
 
     return start
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A running Chromium of Debian's, for one module's pages."""
-    program = shutil.which("chromium")
-    if program is None:
-        missing = "The page tests need Debian's chromium: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--disable-sync"]
-    # Until it stops, Playwright leaves its asyncio loop running in this thread: nothing else in the module may need one.
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=flags, timeout=PATIENCE * 1000)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    """A page with a profile of its own; the test fails when it has logged an error."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 800})
-    # The machine may be busy with the rest of the suite.
-    context.set_default_timeout(PATIENCE * 1000)
-    page = context.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-    try:
-        yield page
-    finally:
-        context.close()
-    assert errors == []

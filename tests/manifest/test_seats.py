@@ -87,13 +87,25 @@ def test_one_player_per_seat(load: Load) -> None:
     assert ids(build_plan(load(), variant="trio", players=["bob", "ada", "bob"])) == ["bob", "ada", "bob"]
 
 
-@pytest.mark.parametrize("players", [["ada", "bob"], ["ada"] * 4])
-def test_other_numbers_of_players_are_refused(load: Load, players: list[str]) -> None:
-    """Too few or too many: the number of seats is said."""
-    assert lines(load(), variant="trio", players=players) == [
-        f"{len(players)} players for 3 seats",
-        f"evidence: given: {', '.join(players)}",
-        "try: name one player for all seats or 3, one per seat",
+@pytest.mark.parametrize(
+    ("players", "seated"),
+    [
+        (["ada", "bob"], ["ada", "ada", "bob"]),
+        (["bob", "ada"], ["bob", "bob", "ada"]),
+        (["ada", "mine:1"], ["ada", "ada", "mine:1"]),
+    ],
+)
+def test_fewer_players_share_the_seats(load: Load, players: list[str], seated: list[str]) -> None:
+    """By largest remainder, in their order; the earlier one gets the odd seat."""
+    assert ids(build_plan(load(), variant="trio", players=players)) == seated
+
+
+def test_more_players_than_seats_are_refused(load: Load) -> None:
+    """The number of seats is said, and the two ways out."""
+    assert lines(load(), variant="trio", players=["ada"] * 4) == [
+        "4 players for 3 seats",
+        "evidence: given: ada, ada, ada, ada",
+        "try: play a variant with at least 4 seats, or let all groups of 3 meet with --round-robin",
     ]
 
 
@@ -261,6 +273,65 @@ def test_plan_becomes_the_contracts_request(load: Load) -> None:
     assert [player.type for player in request.players] == ["player"] * 3
     assert request.game_config == plan.game_config
     assert request.manifest == plan.manifest
+
+
+def test_pins_change_declared_keys_after_the_overrides(raw: Raw, load: Load) -> None:
+    """A value that is no JSON is a text; both are checked by the schema."""
+    raw["game"]["config_schema"]["properties"]["map"] = {"type": "string"}
+    plan = build_plan(load(), variant="trio", overrides=["width=5"], pins=["map=small"])
+    assert plan.game_config == {"players": [{}, {}, {}], "width": 5, "map": "small"}
+    with pytest.raises(ManifestRefused) as caught:
+        build_plan(load(), variant="trio", overrides=["width=2"], pins=["map=3"])
+    assert caught.value.what == (
+        "the game configuration of variant trio in world.json with --set width and --pin map is refused: 2 problems"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        (
+            {"pins": ["fruit=1"]},
+            [
+                "--pin fruit is not in the game's config_schema",
+                "evidence: keys: players, num_agents, width",
+                "try: choose one of them; --set takes other keys if the schema does",
+            ],
+        ),
+        (
+            {"pins": ["widht=1"]},
+            [
+                "--pin widht is not in the game's config_schema",
+                "evidence: keys: players, num_agents, width",
+                "try: did you mean width?",
+            ],
+        ),
+        ({"pins": ["width=5"], "overrides": ["width=5"]}, ["--pin width is also said with --set", "try: say it once"]),
+        ({"pins": ["width=5", "width=6"]}, ["--pin width is also said with --pin", "try: say it once"]),
+        ({"pins": ["width"]}, ["--pin width is not KEY=VALUE", "try: write for example --pin map=12"]),
+        (
+            {"pins": ["tokens=[]"]},
+            ["--pin cannot change tokens", "try: leave them out; each episode gets fresh ones"],
+        ),
+        (
+            {"pins": ["players.7.name=x"]},
+            [
+                "--pin players.7.name leads nowhere",
+                "evidence: players is a list of 3; `7` would need an index below 3",
+                "try: set the part above it as a whole",
+            ],
+        ),
+    ],
+)
+def test_a_pin_that_cannot_be_used_is_refused(load: Load, wishes: Any, said: list[str]) -> None:
+    """Every message, with what would have been right."""
+    assert lines(load(), variant="trio", **wishes) == said
+
+
+def test_many_equal_names_are_told_apart_quickly() -> None:
+    """Ten thousand seats of one player are numbered through; the rule is the one for two."""
+    names = unique_names(["bot"] * 10_000 + ["bot (2)"])
+    assert (names[0], names[1], names[-2], names[-1]) == ("bot", "bot (3)", "bot (10001)", "bot (2)")
 
 
 @settings(deadline=None)

@@ -3,6 +3,9 @@
 
 It keeps the contract or breaks it as `behaviour` in its configuration says. It plays `ticks` rounds of `pause` seconds: it sends
 a number to every seat, reads one back, and the numbers add up. No pathlib: importing it would cost as much as the rest.
+
+`noise` adds 0 to so much to every score, by seed and seat. `table` replaces the scores: from `SEED:SUM`, the sum of what was
+added up, to the scores of each player, its own sum being its name, in the order of their seats; null makes the game crash.
 """
 
 import binascii
@@ -112,6 +115,22 @@ def play(scores):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+def judged(scores):
+    seed, most = CONFIG.get("seed", 0), CONFIG.get("noise", 0)
+    if most:
+        digests = (hashlib.md5(f"{seed}/{slot}".encode()).digest() for slot in range(len(scores)))
+        scores = [score + digest[0] % (most + 1) for score, digest in zip(scores, digests, strict=True)]
+    key = f"{seed}:{sum(scores):g}"
+    if key in CONFIG.get("table", {}):
+        found = CONFIG["table"][key]
+        if found is None:
+            print("no such table", file=sys.stderr, flush=True)
+            os._exit(3)
+        rest = {name: list(values) for name, values in found.items()}
+        scores = [rest[f"{score:g}"].pop(0) for score in scores]
+    return scores
+
+
 def main():
     if BEHAVIOUR == "exits_at_once":
         print("no such map", file=sys.stderr, flush=True)
@@ -122,6 +141,7 @@ def main():
         start_new_thread(accept, (server,))
         scores = [0.0] * len(TOKENS)
         play(scores)
+        scores = judged(scores)
         results = path_of("COGAME_RESULTS_URI")
         if BEHAVIOUR == "takes_the_directory":
             shutil.rmtree(os.path.dirname(results))

@@ -1,4 +1,4 @@
-"""A player for `quick_game.py` that costs as little: standard library only. Misbehaves as BEHAVIOUR says."""
+"""A player for `quick_game.py` that costs as little: standard library only. Misbehaves as BEHAVIOUR says; answers VALUE."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import time
 from urllib.parse import urlsplit
 
 BEHAVIOUR = os.environ.get("BEHAVIOUR", "plays")
+VALUE = os.environ.get("VALUE", "1").encode()
 if BEHAVIOUR == "crashes_at_once":
     print("cannot find my weights", file=sys.stderr)
     sys.exit(7)
@@ -32,4 +33,4 @@ while len(head := reader.read(2)) == 2:
     if BEHAVIOUR == "thinks_long" and message["tick"] == 2:
         time.sleep(3)
     # A client's frame is masked; with a mask of zeros that changes nothing.
-    connection.sendall(b"\x81\x81\0\0\0\0" + b"1")
+    connection.sendall(bytes([0x81, 0x80 | len(VALUE)]) + b"\0\0\0\0" + VALUE)

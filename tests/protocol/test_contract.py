@@ -33,6 +33,12 @@ def test_everything_public_is_exported() -> None:
     assert public <= set(contract.__all__)
 
 
+def test_the_runtimes_variables_are_all_of_them() -> None:
+    """One that is missing could be set by a caller, and would lead a role astray."""
+    named = {value for name, value in vars(contract).items() if name.startswith("ENV_")}
+    assert named == contract.RUNTIME_VARIABLES
+
+
 def test_variables_of_games_and_players_are_the_references() -> None:
     """The spelling is the contract; a changed letter breaks every world."""
     assert {

@@ -8,6 +8,9 @@ from coworld_protocol.sdk.game import GameServer
 from orchard.messages import Move
 from orchard.rules import Orchard, OrchardConfig
 
+__all__ = ["game"]
+
+game = GameServer(config=OrchardConfig, rules=Orchard, move=Move, pages=Path(__file__).with_name("pages"))
+
 if __name__ == "__main__":
-    pages = Path(__file__).with_name("pages")
-    raise SystemExit(GameServer(config=OrchardConfig, rules=Orchard, move=Move, pages=pages).main())
+    raise SystemExit(game.main())

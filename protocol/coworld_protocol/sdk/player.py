@@ -12,7 +12,6 @@ it goes to sleep, if that gains something on this machine (`ws.spin`).
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -24,6 +23,8 @@ import trio
 
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
+from coworld_protocol.sdk.environment import environment
+from coworld_protocol.sdk.memory import MemoryLink, connect_in_memory
 from coworld_protocol.switches import ENV_UNIX_SOCKET
 from coworld_protocol.ws.connecting import connect
 from coworld_protocol.ws.connection import Connection, ConnectionClosed
@@ -85,7 +86,7 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
         self._final_type, self._welcome_type = kinds
         self._reconnect_seconds = reconnect_seconds
         self._spin = spin
-        self._connection: Connection | None = None
+        self._connection: Connection | MemoryLink | None = None
         self._welcome: WelcomeT | None = None
         self.final: FinalT | None = None
         slots = parse_qs(urlsplit(url).query).get(contract.QUERY_SLOT, ["0"])
@@ -142,7 +143,7 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
                 todo="compare the player's message types with the game's protocol page",
             ) from error
 
-    async def _after(self, connection: Connection, closed: ConnectionClosed) -> None:
+    async def _after(self, connection: Connection | MemoryLink, closed: ConnectionClosed) -> None:
         """Sort out why the connection ended; connect again if the episode may still run."""
         self._connection = None
         await connection.close()
@@ -195,8 +196,11 @@ class Player(Generic[ObservationT, FinalT, WelcomeT]):
             "No game answers at this seat's URL.", evidence=evidence, todo="check that the game is up"
         )
 
-    async def _connect(self) -> Connection:
-        path = os.environ.get(ENV_UNIX_SOCKET)
+    async def _connect(self) -> Connection | MemoryLink:
+        link = connect_in_memory(self._url)
+        if link is not None:
+            return link
+        path = environment().get(ENV_UNIX_SOCKET)
         if path and self._url.startswith("ws:"):
             with contextlib.suppress(OSError):
                 return await connect(self._url, unix=path, spin=self._spin)
@@ -209,7 +213,7 @@ def player_url(environ: Mapping[str, str] | None = None) -> str:
     Raises:
         PreconditionMissing: neither is set.
     """
-    variables = os.environ if environ is None else environ
+    variables = environment() if environ is None else environ
     url = variables.get(contract.ENV_PLAYER_WS_URL) or variables.get(contract.ENV_ENGINE_WS_URL)
     if not url:
         raise PreconditionMissing(
@@ -315,7 +319,7 @@ def upload_artifact(data: bytes, environ: Mapping[str, str] | None = None) -> bo
     """
     from coworld_protocol.sdk.uris import write_uri  # noqa: PLC0415 - most players leave nothing behind
 
-    uri = (os.environ if environ is None else environ).get(contract.ENV_PLAYER_ARTIFACT_URL)
+    uri = (environment() if environ is None else environ).get(contract.ENV_PLAYER_ARTIFACT_URL)
     if not uri:
         return False
     if len(data) > contract.ARTIFACT_LIMIT:

@@ -10,7 +10,6 @@ The functions block: such a process has nothing else to do.
 from __future__ import annotations
 
 import io
-import os
 import sys
 import zipfile
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 from coworld_protocol.messages.bundle import BUNDLE_MANIFEST, BundleManifest
 from coworld_protocol.messages.reporter import POINTER_SUFFIXES, Artifact, ReportManifest, ReportRequest
+from coworld_protocol.sdk.environment import environment
 from coworld_protocol.sdk.uris import inflate, read_uri, write_uri
 
 __all__ = [
@@ -207,7 +207,7 @@ def run_role(main: Callable[[], Any]) -> int:
 
 
 def _variable(environ: Mapping[str, str] | None, name: str) -> str:
-    value = (os.environ if environ is None else environ).get(name)
+    value = (environment() if environ is None else environ).get(name)
     if not value:
         raise PreconditionMissing(
             f"{name} is not set.", todo="start the role with coworld-actors run, or set it by hand"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import os
 import re
+import stat
 import tempfile
 import time
 import zlib
@@ -27,6 +28,7 @@ __all__ = [
     "encoding_of",
     "file_path",
     "inflate",
+    "is_small_file",
     "read_uri",
     "write_uri",
 ]
@@ -77,6 +79,16 @@ def file_path(uri: str) -> Path | None:
     return Path(uri)
 
 
+def is_small_file(uri: str, limit: int) -> bool:
+    """Whether a URI names a regular file of this machine with at most `limit` bytes; False for whatever cannot be looked at."""
+    try:
+        path = None if uri.startswith("s3://") else file_path(uri)
+        found = None if path is None else path.stat()
+    except (OSError, ValueError, UriFailed):
+        return False
+    return found is not None and stat.S_ISREG(found.st_mode) and found.st_size <= limit
+
+
 def read_uri(uri: str) -> bytes:
     """The bytes behind a URI, as they are; redirects are followed.
 
@@ -113,8 +125,11 @@ def write_uri(uri: str, data: bytes, content_type: str, method: Literal["PUT", "
         _request(method, uri, data, content_type)
         return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, data)
+        try:
+            _replace(path, data)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(path, data)
     except OSError as error:
         todo = "check that the directory is writable and the disk not full"
         raise UriFailed(f"{path} cannot be written.", evidence=str(error), todo=todo) from error

@@ -32,6 +32,7 @@ __all__ = [
     "encode",
     "encode_close",
     "parse_close",
+    "payload_of",
 ]
 
 CONTINUATION: Final = 0x0
@@ -98,6 +99,12 @@ def encode(opcode: int, payload: bytes, *, mask: bool = False, fin: bool = True,
         key = new_mask()
         return head + key + apply_mask(payload, key)
     return head + payload
+
+
+def payload_of(frame: bytes) -> bytes:
+    """The payload of one whole frame that `encode` made without a mask."""
+    length = frame[1]
+    return frame[2 if length < 126 else 4 if length == 126 else 10 :]
 
 
 def encode_close(code: int = 1000, reason: str = "", *, mask: bool = False) -> bytes:

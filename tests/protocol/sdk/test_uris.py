@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from coworld_protocol.sdk import uris
-from coworld_protocol.sdk.uris import UriFailed, compress, encoding_of, file_path, inflate, read_uri, write_uri
+from coworld_protocol.sdk.uris import (
+    UriFailed,
+    compress,
+    encoding_of,
+    file_path,
+    inflate,
+    is_small_file,
+    read_uri,
+    write_uri,
+)
 
 
 class Shelf(ThreadingHTTPServer):
@@ -230,3 +239,14 @@ def test_what_is_compressed_is_inflated_to_the_same(encoding):
     data = b"fruit" * 1000
     assert inflate(compress(data, encoding), encoding) == data
     assert compress(data, encoding) == compress(data, encoding)
+
+
+def test_a_small_file_is_a_regular_one_of_this_machine(tmp_path: Path) -> None:
+    """Anything else is read in a thread, which may wait."""
+    path = tmp_path / "a b"
+    path.write_bytes(b"12345")
+    assert is_small_file(path.as_uri(), 5)
+    assert is_small_file(str(path), 5)
+    assert not is_small_file(str(path), 4)
+    for other in ("http://127.0.0.1/x", "s3://bucket/key", str(tmp_path), str(tmp_path / "none"), "gopher://x", "\0"):
+        assert not is_small_file(other, 5)

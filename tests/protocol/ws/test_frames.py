@@ -19,6 +19,7 @@ from coworld_protocol.ws.frames import (
     encode,
     encode_close,
     parse_close,
+    payload_of,
 )
 from coworld_protocol.ws.masking import xor_mask
 
@@ -511,3 +512,11 @@ def test_a_violation_is_the_same_wherever_it_is_imported_from() -> None:
     from coworld_protocol.ws import violation
 
     assert Violation is violation.Violation
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536])
+def test_the_payload_of_an_unmasked_frame_is_cut_out(size: int) -> None:
+    """Whatever its length takes in the head."""
+    payload = bytes(size)
+    assert payload_of(encode(TEXT, payload)) == payload
+    assert payload_of(encode(BINARY, payload)) == payload

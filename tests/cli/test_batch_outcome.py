@@ -1,0 +1,85 @@
+"""What a batch ends with: which exit code comes first, and numbers as people read them."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coworld_actors.batch.comparison import Comparison
+from coworld_actors.batch.intervals import Estimate
+from coworld_actors.batch.options import Bounds
+from coworld_actors.batch.records import Status
+from coworld_actors.batch.runner import BatchEnd
+from coworld_actors.batch.summary import summarize
+from coworld_actors.cli.batch_budget import BudgetCount
+from coworld_actors.cli.batch_outcome import BatchOutcome, comparison_lines, estimate_text, exit_code_of
+from coworld_actors.cli.batch_play import Played
+from coworld_protocol.errors import InternalFault, PreconditionMissing
+from tests.batches import line, schedule
+
+
+def outcome(*statuses: Status, **more: Any) -> BatchOutcome:
+    """Of four episodes, of which these are over."""
+    made = schedule(4)
+    lines = [line(each, status=status) for each, status in zip(made.episodes, statuses, strict=False)]
+    summary = summarize(coworld="c", game_version="1", schedule=made, lines=lines, resamples=10)
+    return BatchOutcome(summary=summary, directory=Path("/b"), **more)
+
+
+GOOD = outcome(*[Status.GOOD] * 4)
+SLOW = BudgetCount(passed=0, failed=(1,))
+
+
+@pytest.mark.parametrize(
+    ("found", "end", "received", "code"),
+    [
+        (GOOD, BatchEnd(), None, 0),
+        (outcome(*[Status.GOOD] * 3, Status.FAILED), BatchEnd(), None, 1),
+        (outcome(Status.FAILED), BatchEnd(stopped="too many"), None, 1),
+        (outcome(*[Status.GOOD] * 3, Status.INVALID), BatchEnd(), None, 3),
+        (outcome(*[Status.FAILED] * 3, Status.INFRASTRUCTURE), BatchEnd(), None, 3),
+        (outcome(Status.GOOD), BatchEnd(error=PreconditionMissing("full")), None, 3),
+        (outcome(Status.GOOD), BatchEnd(error=InternalFault("a defect")), None, 4),
+        (outcome(*[Status.GOOD] * 4, budget=SLOW), BatchEnd(), None, 6),
+        (outcome(*[Status.GOOD] * 3, Status.FAILED, budget=SLOW), BatchEnd(), None, 1),
+        (outcome(Status.GOOD), BatchEnd(stopped="SIGINT received"), signal.SIGINT, 130),
+        (GOOD, BatchEnd(error=PreconditionMissing("full")), signal.SIGTERM, 143),
+    ],
+)
+def test_the_exit_code_is_that_of_the_first_thing_to_know(
+    found: BatchOutcome, end: BatchEnd, received: int | None, code: int
+) -> None:
+    """A signal, the machine or we, episodes that failed, players that were too slow."""
+    assert exit_code_of(found, Played(end=end, received=received)) == code
+
+
+@pytest.mark.parametrize(("scores", "code"), [((1.0, 0.0), 0), ((0.0, 1.0), 6), ((1.0, 1.0), 6)])
+def test_a_comparison_ends_with_its_answer(scores: tuple[float, float], code: int) -> None:
+    """H1, H0, none."""
+    made = schedule(40, block=2)
+    lines = [line(each, [scores[entrant] for entrant in each.seats]) for each in made.episodes]
+    report = Comparison(made, Bounds(nelo1=300)).report(lines)
+    assert exit_code_of(outcome(comparison=report), Played(end=BatchEnd(), received=None)) == code
+    if code == 6 and report.decided is None:
+        stopped = BatchEnd(stopped="too many failures")
+        assert exit_code_of(outcome(comparison=report), Played(end=stopped, received=None)) == 1
+    assert ("biased" in comparison_lines(report)[-1]) is report.biased
+
+
+@pytest.mark.parametrize(
+    ("estimate", "text"),
+    [
+        (Estimate(value=12.34, low=4.0, high=20.91), "12.3 [4.0, 20.9]"),
+        (Estimate(value=12.34), "12.3"),
+        (Estimate(note="n/a (all wins)"), "n/a (all wins)"),
+        (Estimate(low=200.0, note="n/a (all wins)"), "n/a (all wins) [200.0, inf]"),
+        (Estimate(high=-200.0, note="n/a (all losses)"), "n/a (all losses) [-inf, -200.0]"),
+        (Estimate(), "-"),
+    ],
+)
+def test_an_estimate_is_never_an_infinite_number(estimate: Estimate, text: str) -> None:
+    """Only the ends of its interval may be open."""
+    assert estimate_text(estimate) == text
