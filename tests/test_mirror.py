@@ -29,6 +29,8 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/runtime/opening.py": "tests/runtime/test_interrupted.py",
     "coworld_actors/runtime/events.py": "tests/runtime/test_runtime.py",
     "coworld_actors/runtime/statistics.py": "tests/runtime/test_runtime.py",
+    "coworld_actors/batch/events.py": "tests/batch/test_runner.py",
+    "coworld_actors/batch/records.py": "tests/batch/test_lines.py",
     "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/viewer.py": "tests/episode/test_conductor.py",
     "drivers/coworld_drivers/template.py": "tests/drivers/test_warm.py",

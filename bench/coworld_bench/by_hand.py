@@ -36,7 +36,7 @@ class ByHand(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         start: from the start of the game's process until the last player is connected.
-        own: from then until the game's process has ended: what is played, and the game's own end.
+        own: from then until the game has written its results.
     """
 
     start: float
@@ -75,11 +75,12 @@ def play_by_hand(world: World) -> ByHand:
             seated_or_done = functools.partial(_seated, address, seat.slot + 1, player)
             _until(seated_or_done, player, "a player did not connect")
         seated = time.perf_counter()
+        _until((place / "results.json").exists, game, "the game wrote no results")
+        ended = time.perf_counter()
         try:
             code = game.wait(_LIMIT)
         except subprocess.TimeoutExpired:
             code = None
-        ended = time.perf_counter()
         if code != 0:
             raise PreconditionMissing(
                 f"{world.title} played by hand came to no good end",
@@ -128,7 +129,8 @@ def _start(
 def _until(true: Callable[[], bool], process: subprocess.Popen[bytes], otherwise: str) -> None:
     limit = time.perf_counter() + _LIMIT
     while not true():
-        if time.perf_counter() > limit or process.poll() is not None:
+        over = process.poll() is not None
+        if time.perf_counter() > limit or (over and not true()):
             raise PreconditionMissing(otherwise, evidence=f"exit code {process.poll()}")
         time.sleep(_LOOK_SECONDS)
 

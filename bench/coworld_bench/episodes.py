@@ -26,7 +26,7 @@ __all__ = ["CONTESTANTS", "PARTS", "Sizes", "measure", "skipped"]
 CONTESTANTS: Mapping[str, str] = {
     **phases.ROWS,
     "start-by-hand": "cold start of the same processes by hand, one after the other",
-    "own": "the game's own time, by hand: all seated to its end",
+    "own": "the game's own time, by hand: from all seated to its results",
     "episode-cold": "the runtime, cold: whole episode",
     "episode-warm": "the runtime, warm: whole episode",
     "added-cold": "the runtime, cold: beyond the game's own time",
@@ -55,6 +55,10 @@ ARENA = ("max_ticks=10", "tick_rate=60")
 
 PACED = ('mode="realtime"', "tick_rate=2", "max_ticks=40")
 """A thousand of these make two thousand ticks a second: the processor is not the limit, and all are alive for 20 s."""
+
+
+_WARMUP = 8
+"""Episodes after which every role of the process driver starts warm: a template takes shape over a role's first starts."""
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,7 +169,7 @@ def _overhead_of(plan: Plan, sizes: Sizes, name: str, settings: tuple[str, ...])
         return statistics.median(each.start for each in found), statistics.median(each.own for each in found)
 
     def runtime(kind: Kind) -> tuple[float, float]:
-        job = Job(kind=kind, world=name, settings=settings, episodes=sizes.single, parallel=1, warmup=2)
+        job = Job(kind=kind, world=name, settings=settings, episodes=sizes.single, parallel=1, warmup=_WARMUP)
         return statistics.median(_good(job, play_many(job)).each), 0.0
 
     found = interleave(
@@ -198,7 +202,7 @@ def _warm(plan: Plan, sizes: Sizes) -> list[Cell]:
     count = cores()
     jobs = {
         "cold": Job(kind="cold", episodes=sizes.cold, parallel=count, warmup=count),
-        "warm": Job(kind="warm", episodes=sizes.warm, parallel=count, warmup=2 * count),
+        "warm": Job(kind="warm", episodes=sizes.warm, parallel=count, warmup=_WARMUP + 2 * count),
     }
     return _rates(plan, "process driver, Orchard duel", f"{count} at once", jobs, per=60.0, unit="episodes/minute")
 
@@ -262,7 +266,7 @@ def _alive(plan: Plan, sizes: Sizes) -> list[Cell]:
             "together": [each.alive for each in played],
             "memory": [each.memory / 1e3 / count for each in played],
             "lag": [each.lag * 1e3 for each in played],
-            "lag-own": "the same without what other programs took, ms",
+            "lag-own": [each.lag_own * 1e3 for each in played],
             "lag-worst": [each.lag_worst * 1e3 for each in played],
             "seconds": [each.seconds for each in played],
         }

@@ -134,10 +134,12 @@ class Climb:
         before = self.parallel
         if before > self._base:
             self._back_off()
+            self._rising = False
         else:
             # It has gone well like this until now, so something else uses the machine, and may be over soon.
-            self._hold, self._rising = 1, False
-        self.parallel = max(min(int(running * FALL), before - 1), 1)
+            self._hold, self._tries, self._rising = 1, 0, True
+        # Whoever ended and brought the news counts as well.
+        self.parallel = max(min(math.ceil((running + 1) * FALL), before - 1), 1)
         self.because = evidence
         self._base, self._yield, self._down = self.parallel, None, False
         self._draining = True

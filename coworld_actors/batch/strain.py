@@ -35,13 +35,14 @@ __all__ = [
     "worst",
 ]
 
-# Measured with Orchard's `duel` (a game and two players, cold, process driver) on a machine with 2 cores that others used as well:
+# Measured with Orchard's `duel` (a game and two players, cold, process driver) on a machine with 2 cores that others used as well,
+# 4 to 34 episodes each, all runs taken together:
 #
 #   episodes at once                        1          2          4           8          16    2, and 8 busy processes
-#   tasks that want each core           1.1-2.8    1.4-3.5    2.7-5.4     8.1-9.5    8.6-11.6        8.1-9.4
+#   tasks that want each core           1.1-5.0    1.4-3.5    2.7-5.4     8.1-9.5    8.6-11.6        8.1-9.4
 #   longest lateness of our loop, s   0.00-0.11  0.00-0.09  0.01-0.04   0.11-0.15   0.15-0.34       0.25-2.87
 #   share of time with CPU pressure   0.36-0.97  0.55-0.99  0.78-1.00   1.00        0.99-1.00       1.00
-#   seconds of an episode, median          0.9        1.2        1.7        5.8        10.7             9.4
+#   seconds of an episode, median        0.9-1.5    1.2-2.4      1.7        5.8        10.7             9.4
 #
 # CPU pressure is full long before anything is slow, so it is shown and judges nothing.
 

@@ -122,8 +122,7 @@ def _has_flag(words: Sequence[str], flag: str) -> bool:
     """Whether a flag is given, also on a command line that click refuses to read; an option's value is no flag."""
     with_value = {
         name
-        for command in (*cli.commands.values(), *bench.commands.values(), *ctl.commands.values())
-        for option in command.params
+        for option in _command_of(words).params
         if isinstance(option, click.Option) and not option.is_flag
         for name in option.opts
     }
@@ -140,3 +139,12 @@ def _has_flag(words: Sequence[str], flag: str) -> bool:
 
 def _raise_terminated(*_: object) -> None:
     raise _Terminated
+
+
+def _command_of(words: Sequence[str]) -> click.Command:
+    """The command that is named: its options are the ones whose values are none."""
+    command: click.Command = cli
+    for word in words:
+        if isinstance(command, click.Group):
+            command = command.commands.get(word, command)
+    return command

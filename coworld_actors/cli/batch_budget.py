@@ -9,7 +9,8 @@ import msgspec
 
 from coworld_actors.batch.records import EpisodeLine
 from coworld_actors.cli.exits import Exit
-from coworld_actors.traffic.report import Judgement, TapReport
+from coworld_actors.episode.tap_log import TapDocument
+from coworld_actors.traffic.report import Judgement
 
 __all__ = ["BudgetCount", "count_budget"]
 
@@ -63,7 +64,7 @@ def count_budget(directory: Path, lines: Iterable[EpisodeLine]) -> BudgetCount:
 
 def _judgement(path: Path) -> Judgement:
     try:
-        budget = msgspec.json.decode(path.read_bytes(), type=TapReport).budget
+        budget = msgspec.json.decode(path.read_bytes(), type=TapDocument).report.budget
     except (OSError, msgspec.MsgspecError):
         return Judgement.REFUSED
     return Judgement.REFUSED if budget is None else budget.judgement

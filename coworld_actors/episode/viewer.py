@@ -19,6 +19,18 @@ from coworld_protocol import contract
 __all__ = ["FirstFrame", "Silence", "Viewer"]
 
 
+NAP = 0.02
+"""Seconds between reads of a game's frames, of which only the first has to be seen at once: woken by each of the several hundred of
+a short episode, this runtime would spend half of its time on them."""
+
+NAP_AFTER = 0.0002
+"""Seconds a frame takes at least that was not there already."""
+
+NAP_LENGTH = 4096
+"""Bytes of a frame after which there is no nap: frames as large as this could fill the socket's buffer meanwhile, and a game that
+waits for its viewers would be held up."""
+
+
 class FirstFrame(Request[float], frozen=True):
     """Asks for the first frame; answered when it is there, with the time it came at."""
 
@@ -60,7 +72,12 @@ class Viewer(Actor[FirstFrame | Silence]):
             async with probes.open_viewer(self._address, contract.ROUTE_GLOBAL) as socket:
                 self._connected.set()
                 while True:
-                    await self._frame(await socket.receive())
+                    began = trio.current_time()
+                    length = await socket.receive()
+                    await self._frame(length)
+                    # One frame that had to be waited for is followed by a nap, and those that come meanwhile are read at one go.
+                    if length < NAP_LENGTH and trio.current_time() - began > NAP_AFTER:
+                        await trio.sleep(NAP)
         except ContractBroken as broken:
             self._break(broken)
         except SocketClosed as closed:

@@ -200,32 +200,32 @@ class TestChoking:
         return climb
 
     def test_it_falls_at_once_and_by_a_share(self) -> None:
-        """Ten become seven."""
+        """Ten, of which one has ended, become seven."""
         climb = self.full(10)
-        assert climb.choked(1.0, 10, "too crowded")
+        assert climb.choked(1.0, 9, "too crowded")
         assert (climb.parallel, climb.because) == (7, "too crowded")
 
     def test_one_choking_is_one_fall(self) -> None:
         """Episodes that were started before the fall, and the average that still remembers it, make no second one."""
         climb = self.full(10)
-        climb.choked(1.0, 10, "first")
-        assert not climb.choked(1.1, 9, "the same")
+        climb.choked(1.0, 9, "first")
+        assert not climb.choked(1.1, 8, "the same")
         climb.left(0, 1.2, 7)
-        assert not climb.choked(1.2 + SETTLE_SECONDS / 2, 7, "still the same")
+        assert not climb.choked(1.2 + SETTLE_SECONDS / 2, 6, "still the same")
         assert climb.parallel == 7
-        assert climb.choked(1.3 + SETTLE_SECONDS, 7, "a new one")
-        assert climb.parallel == 4
+        assert climb.choked(1.3 + SETTLE_SECONDS, 6, "a new one")
+        assert climb.parallel == 5
 
     def test_what_runs_counts_and_not_what_may(self) -> None:
         """A choke while few are running leaves a share of those."""
         climb = self.full(100)
-        climb.choked(1.0, 10, "too crowded")
+        climb.choked(1.0, 9, "too crowded")
         assert climb.parallel == 7
 
     def test_it_never_falls_below_one(self) -> None:
         """One at a time is the least."""
         climb = self.full(1)
-        assert not climb.choked(1.0, 1, "too crowded")
+        assert not climb.choked(1.0, 0, "too crowded")
         assert climb.parallel == 1
 
     def test_it_recovers_when_others_have_gone(self) -> None:

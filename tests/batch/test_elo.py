@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coworld_actors.batch.elo import ALL_LOSSES, ALL_WINS, elo, elo_estimate, nelo_estimate, share, superiority
 from coworld_actors.batch.intervals import Estimate
 
 
+@settings(deadline=None)
 @given(st.floats(-2000, 2000))
 def test_elo_and_share_undo_each_other(difference: float) -> None:
     """A difference of so many points is the share that is so many points."""
@@ -73,6 +74,7 @@ def test_superiority_knows_few_blocks_from_many() -> None:
     assert superiority([0.0] * 3) == 1 / 16
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_superiority_of_one_is_the_others_doubt(shares: list[float]) -> None:
     """What is sure for one is the complement for the other."""

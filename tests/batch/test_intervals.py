@@ -33,6 +33,7 @@ def test_students_quantiles_are_the_tables(freedom: int, expected: float) -> Non
     assert student_quantile(0.975, freedom) == pytest.approx(expected, abs=2e-5)
 
 
+@settings(deadline=None)
 @given(st.floats(-50, 50), st.integers(1, 600))
 def test_students_distribution_is_symmetric(t: float, freedom: int) -> None:
     """P(T < t) + P(T < -t) = 1, and both are probabilities."""

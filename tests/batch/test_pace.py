@@ -323,7 +323,7 @@ async def test_choking_takes_places_away(autojump_clock: MockClock) -> None:
             nursery.start_soon(episode)
         await wait_all_tasks_blocked()
         leave.set()
-    assert changes[0][0] == pace.parallel == 6
+    assert changes[0][0] == pace.parallel == 7
     assert "tasks wanted each core" in changes[0][1]
     assert len(changes) == 1
 

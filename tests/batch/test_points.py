@@ -6,7 +6,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coworld_actors.batch.points import constant_sum, outcome, pair_share, select, tabulate, usable
@@ -110,6 +110,7 @@ def test_equal_means_are_equal_however_they_were_rounded() -> None:
     assert outcome([1.0, 1.0], [1.1], lower_is_better=True) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=4), st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=4))
 def test_one_wins_what_the_other_loses(mine: list[float], theirs: list[float]) -> None:
     """The two sides of an episode add up to one point, in both directions of the scores."""

@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from coworld_actors.batch.events import BatchEnded, BatchEvent, BatchLaunched, EpisodeRetried, EpisodeSettled
 from coworld_actors.batch.local import WorkerLost
+from coworld_actors.batch.machine import Machine
 from coworld_actors.batch.pace import Pace
 from coworld_actors.batch.plans import Plans
 from coworld_actors.batch.records import EpisodeLine, Status
@@ -79,6 +80,7 @@ class Batch:
 
     def __init__(self, tmp_path: Path) -> None:
         self.directory = tmp_path / "run"
+        self._nowhere = tmp_path / "nowhere"
         self.events: list[BatchEvent] = []
 
     @asynccontextmanager
@@ -88,7 +90,8 @@ class Batch:
         fresh = not (self.directory / "batch.json").exists()
         store = (BatchStore.create if fresh else BatchStore.resume)(self.directory, HEAD)
         with store:
-            async with StrainGauge() as gauge:
+            # A machine without readings: what other tests do to the real one is none of this one's business.
+            async with StrainGauge(Machine(proc=self._nowhere, root=self._nowhere)) as gauge:
                 yield BatchRunner(
                     schedule=what,
                     plans=cast("Plans", ItselfAsPlan()),

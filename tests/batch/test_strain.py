@@ -197,7 +197,7 @@ async def test_what_was_seen_stays_readable(machine: Acted, autojump_clock: Mock
     strain = gauge.between(end - 10, end)
     assert strain.pressure == pytest.approx(0.5, rel=0.1)
     assert strain.lag < LAG_LIMIT
-    assert gauge.now(5) == Strain(seconds=5.0, pressure=0.0, memory=0.0, io=0.0, stolen=0.0, throttled=0.0)
+    assert overload(gauge.now(5)) == ""
 
 
 async def test_it_goes_on_while_its_caller_is_cancelled(machine: Acted, autojump_clock: MockClock) -> None:
