@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from coworld_actors.batch.records import EpisodeLine, SeatLine, Status
-from coworld_actors.batch.summary import (
+from coworld_actors.batch.statistics.summary import (
     Counts,
     Duration,
     Estimate,

@@ -18,6 +18,7 @@ OURS = {*PACKAGES, "examples", "bench", "tests"}
 
 BELOW = {"coworld_protocol", "coworld_drivers"}
 INNER = BELOW | {f"coworld_actors/{room}" for room in ("actors", "manifest", "traffic", "episode", "evidence")}
+VALUES = {f"coworld_actors/batch/{module}" for module in ("records", "schedule", "options")}
 RUNTIME = INNER | {"coworld_actors/runtime"}
 
 MAY_IMPORT = {
@@ -38,6 +39,21 @@ MAY_IMPORT = {
     "coworld_actors/runtime": RUNTIME,
     "coworld_actors/observe": RUNTIME | {"coworld_actors/observe"},
     "coworld_actors/control": RUNTIME | {"coworld_actors/control"},
+    "coworld_actors/batch/statistics": {
+        "coworld_protocol",
+        *VALUES,
+        "coworld_actors/episode/verdict",
+        "coworld_actors/batch/statistics",
+    },
+    "coworld_actors/batch/pages": {
+        "coworld_protocol",
+        "coworld_actors/traffic/report",
+        *VALUES,
+        "coworld_actors/batch/statistics",
+        "coworld_actors/batch/pages",
+    },
+    "coworld_actors/batch/pacing": RUNTIME | {"coworld_actors/batch/records", "coworld_actors/batch/pacing"},
+    "coworld_actors/batch/workers": RUNTIME | {"coworld_actors/batch/local", "coworld_actors/batch/workers"},
     "coworld_actors/batch": RUNTIME | {"coworld_actors/batch", "coworld_actors/observe"},
     "coworld_actors/cli": BELOW | {"coworld_actors", "coworld_bench"},
     "coworld_bench": RUNTIME | {"coworld_actors/observe", "coworld_actors/batch", "coworld_bench"},

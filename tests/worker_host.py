@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from coworld_actors.batch.workers import open_workers
+from coworld_actors.batch.workers.table import open_workers
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_drivers.images import load_images
 from tests.counting import counting_spec

@@ -23,7 +23,7 @@ import msgspec
 import trio
 
 from coworld_actors.batch.local import LocalTable, Table
-from coworld_actors.batch.workers import open_workers
+from coworld_actors.batch.workers.table import open_workers
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.manifest.seats import EpisodePlan
 from coworld_actors.runtime.admission import Admission

@@ -8,7 +8,7 @@ from html import escape
 
 import msgspec
 
-from coworld_actors.batch.page_frame import COLOURS, DASHES, document
+from coworld_actors.batch.pages.frame import COLOURS, DASHES, document
 from coworld_actors.traffic.latency import Latency
 from coworld_actors.traffic.report import OMISSION, seconds_text, span_text
 from coworld_bench.players import QUANTILES, Interval, PlayerFigures, PlayersReport

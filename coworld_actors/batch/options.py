@@ -42,7 +42,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     nelo0: float = 0.0
-    nelo1: float = 10.0
+    nelo1: float = 20.0
     alpha: float = 0.05
     beta: float = 0.05
 
@@ -100,7 +100,7 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     lower_is_better: bool = False
     driver: str = "process"
     timeout: float = 3600.0
-    reports: bool = True
+    reports: bool = False
     verify_replay: bool = False
     tap: bool = False
     budget: str | None = None
@@ -157,7 +157,7 @@ _WORDS = {
     "lower_is_better": "--score-direction",
     "driver": "--driver",
     "timeout": "--timeout",
-    "reports": "--no-reports",
+    "reports": "--reports",
     "verify_replay": "--verify-replay",
     "tap": "--tap",
     "budget": "--budget",

@@ -23,13 +23,12 @@ from coworld_actors.batch.events import (
 )
 from coworld_actors.batch.lines import WORKER_LOST, line_of, lost_line, unplayed_line
 from coworld_actors.batch.local import Table, WorkerLost
-from coworld_actors.batch.pace import Pace, Place
+from coworld_actors.batch.pacing.pace import Gauge, Pace, Place
+from coworld_actors.batch.pacing.verdicts import invalidated
 from coworld_actors.batch.plans import Plans
 from coworld_actors.batch.records import EpisodeLine, Status
 from coworld_actors.batch.schedule import Schedule, Scheduled
 from coworld_actors.batch.store import BatchStore
-from coworld_actors.batch.strain import StrainGauge
-from coworld_actors.batch.verdicts import invalidated
 from coworld_actors.episode.verdict import EndReason
 from coworld_protocol.errors import CoworldError, InternalFault, PreconditionMissing, alone
 
@@ -88,7 +87,7 @@ class BatchRunner:
         table: Table,
         store: BatchStore,
         pace: Pace,
-        gauge: StrainGauge,
+        gauge: Gauge,
         tell: Tell,
         retries: int = 2,
         max_failures: int | None = None,

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from coworld_actors.batch.records import LINE_VERSION, EpisodeLine
+from coworld_actors.batch.statistics.summary import SUMMARY_VERSION, Summary
 from coworld_actors.batch.store import HEAD_VERSION, BatchHead
-from coworld_actors.batch.summary import SUMMARY_VERSION, Summary
 
 __all__ = ["DOCUMENTS", "schema_files", "write_schemas"]
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import trio
 
+from coworld_actors.batch.conclusion import conclude, write_down
 from coworld_actors.batch.events import BatchEvent
 from coworld_actors.batch.options import BatchOptions, Keep
+from coworld_actors.batch.preparation import Prepared, check_machine, prepare_batch
+from coworld_actors.batch.session import find_room
 from coworld_actors.batch.store import BatchStore, read_batch
-from coworld_actors.cli.batch_outcome import conclude, exit_code_of, show, write_down
-from coworld_actors.cli.batch_play import find_room, play_under_signals
-from coworld_actors.cli.batch_prepare import Prepared, prepare_batch
+from coworld_actors.cli.batch_outcome import exit_code_of, show
+from coworld_actors.cli.batch_play import play_under_signals
 from coworld_actors.cli.batch_progress import BatchProgress
 from coworld_actors.cli.batch_records import BatchRecords, refuse_taken
 from coworld_actors.cli.batch_request import BatchRequest
@@ -36,7 +38,8 @@ def play_batch(request: BatchRequest) -> Outcome:
     refuse_undecodable({"--output": request.output, "--events": request.events, "--resume": request.resume})
     options = _options(request)
     secrets = _secrets(request, options)
-    prepared = prepare_batch(options, secrets)
+    prepared = prepare_batch(options)
+    trio.run(check_machine, prepared, secrets)
     there = find_room(prepared, request.handling)
     if options.budget is not None and request.handling.keep is Keep.FAILED:
         raise Refused(
@@ -68,7 +71,7 @@ def play_batch(request: BatchRequest) -> Outcome:
         with screen.follow(progress, f"{prepared.title}  {store.directory}"):
             play = functools.partial(play_under_signals, as_json=request.as_json)
             played = trio.run(play, prepared, store, request.handling, there, screen, tell, secrets)
-        found = conclude(prepared, store, played)
+        found = conclude(prepared, store, stopped=played.end.stopped)
         unwritten = write_down(prepared, store, found)
         code = exit_code_of(found, played)
         show(screen, prepared, found)

@@ -134,7 +134,11 @@ def world_options(command: _Command) -> _Command:
             help="Until the game has to have ended.",
         ),
         click.option("--verify-replay", is_flag=True, help="Load the replay into the game again."),
-        click.option("--no-reports", is_flag=True, help="Skip reporters and graders."),
+        click.option(
+            "--reports/--no-reports",
+            default=None,
+            help="Let reporters and graders work on what a good episode left.  [default: for a single episode, not in batches]",
+        ),
         click.option("--tap", is_flag=True, help="Stand between players and game and measure how long players take."),
         click.option(
             "--budget",
@@ -370,12 +374,6 @@ def tap_spec(*, tap: bool, budget: str | None, record: Path | None, chaos: str |
     """
     if not tap and (budget, record, chaos) == (None, None, None):
         return None
-    from coworld_actors.episode.chaos import parse_chaos
     from coworld_actors.episode.spec import TapSpec
-    from coworld_actors.traffic.budget import parse_budget
 
-    return TapSpec(
-        budget=parse_budget(budget) if budget is not None else None,
-        recording=record,
-        chaos=parse_chaos(chaos) if chaos is not None else None,
-    )
+    return TapSpec.parse(budget=budget, recording=record, chaos=chaos)

@@ -147,7 +147,7 @@ def batch_request(
         "score_direction": ("lower_is_better", values["score_direction"] == "lower"),
         "driver": ("driver", values["driver"]),
         "timeout": ("timeout", values["timeout"]),
-        "no_reports": ("reports", not values["no_reports"]),
+        "reports": ("reports", bool(values["reports"])),
         "verify_replay": ("verify_replay", values["verify_replay"]),
         "tap": ("tap", values["tap"]),
         "budget": ("budget", values["budget"]),

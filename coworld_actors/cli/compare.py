@@ -32,7 +32,7 @@ MAX_BLOCKS = 2000
     "--nelo0", metavar="E", type=float, default=0.0, show_default=True, help="H0: A is better by this normalised Elo."
 )
 @click.option(
-    "--nelo1", metavar="E", type=float, default=10.0, show_default=True, help="H1: A is better by this normalised Elo."
+    "--nelo1", metavar="E", type=float, default=20.0, show_default=True, help="H1: A is better by this normalised Elo."
 )
 @click.option(
     "--alpha", metavar="P", type=float, default=0.05, show_default=True, help="Chance of H1 while H0 is true."

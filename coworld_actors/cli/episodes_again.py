@@ -9,18 +9,18 @@ from pathlib import Path
 import trio
 
 from coworld_actors.batch.browse import Browsed, EpisodeView
+from coworld_actors.batch.preparation import Prepared, check_machine, prepare_batch
 from coworld_actors.batch.repeat import contrast
 from coworld_actors.batch.schedule import Scheduled
 from coworld_actors.batch.specs import COMMAND_PREFIX, FUNCTION_PREFIX
 from coworld_actors.batch.store import BatchHead, differences, read_batch
-from coworld_actors.cli.batch_prepare import Prepared, prepare_batch
-from coworld_actors.cli.driver_choice import choose_driver
 from coworld_actors.cli.episodes_view import repeat_lines
 from coworld_actors.cli.exits import Outcome, worse
 from coworld_actors.cli.play import exit_code_of, play_spec, refuse_undecodable
 from coworld_actors.cli.screen import Detail, Screen
 from coworld_actors.cli.streams import Stream
 from coworld_actors.episode.spec import new_id
+from coworld_actors.runtime.driver_choice import choose_driver
 from coworld_protocol.errors import Refused
 from coworld_protocol.printable import printable
 
@@ -51,7 +51,8 @@ def rerun(
             todo="run the same command again; `run -n 1` keeps it",
         )
     _check_surroundings(head, secret_env)
-    prepared = prepare_batch(head.options, secret_env)
+    prepared = prepare_batch(head.options)
+    trio.run(check_machine, prepared, secret_env)
     changed = differences(head, prepared.head)
     scheduled = _scheduled(browsed, episode, prepared, changed)
     identity = new_id()

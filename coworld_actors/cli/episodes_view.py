@@ -110,7 +110,7 @@ def story_head(story: Story) -> Iterator[str]:
 
 def seat_rows(story: Story) -> Sheet:
     """A row for each seat."""
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             str(slot),
             seat.player,

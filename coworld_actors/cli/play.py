@@ -15,7 +15,6 @@ import trio
 from coworld_actors.batch.commands import check_players
 from coworld_actors.batch.plans import plan_single
 from coworld_actors.batch.specs import parse_spec
-from coworld_actors.cli.driver_choice import choose_driver
 from coworld_actors.cli.event_file import EventFile, EventLines
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, worse
 from coworld_actors.cli.screen import Detail, Screen
@@ -28,6 +27,7 @@ from coworld_actors.episode.verdict import EndReason
 from coworld_actors.manifest.load import load_manifest
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.admission import Admission
+from coworld_actors.runtime.driver_choice import choose_driver
 from coworld_actors.runtime.handle import EpisodeHandle
 from coworld_actors.runtime.opening import Attachment, OpenDriver, open_runtime
 from coworld_actors.runtime.runtime import Runtime

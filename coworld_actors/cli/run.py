@@ -140,7 +140,7 @@ def _single(context: click.Context, manifest: str | None, players: tuple[str, ..
             secret_env=secret_variables(values["secrets"]),
             limits=Limits(timeout=values["timeout"]),
             verify_replay=values["verify_replay"],
-            reports=not values["no_reports"],
+            reports=values["reports"] is not False,
             tap=tap_spec(tap=values["tap"], budget=values["budget"], record=values["record"], chaos=values["chaos"]),
             output=values["output"],
             events=values["events"],

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from coworld_actors.episode.chaos import Chaos
+from coworld_actors.episode.chaos import Chaos, parse_chaos
 from coworld_actors.manifest.seats import EpisodePlan
-from coworld_actors.traffic.budget import Budget
+from coworld_actors.traffic.budget import Budget, parse_budget
 from coworld_protocol import contract
 from coworld_protocol.errors import Refused
 
@@ -58,6 +58,19 @@ class TapSpec(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget | None = None
     recording: Path | None = None
     chaos: Chaos | None = None
+
+    @classmethod
+    def parse(cls, *, budget: str | None = None, recording: Path | None = None, chaos: str | None = None) -> TapSpec:
+        """From texts, as a command line has them.
+
+        Raises:
+            Refused: a budget or chaos that cannot be read.
+        """
+        return cls(
+            budget=None if budget is None else parse_budget(budget),
+            recording=recording,
+            chaos=None if chaos is None else parse_chaos(chaos),
+        )
 
 
 class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,15 +13,15 @@ from trio.testing import MockClock
 
 from coworld_actors.batch.events import BatchEnded, BatchEvent, BatchLaunched, EpisodeRetried, EpisodeSettled
 from coworld_actors.batch.local import WorkerLost
-from coworld_actors.batch.machine import Machine
-from coworld_actors.batch.pace import Pace
+from coworld_actors.batch.pacing.machine import Machine
+from coworld_actors.batch.pacing.pace import Pace
+from coworld_actors.batch.pacing.room import Room
+from coworld_actors.batch.pacing.strain import StrainGauge
 from coworld_actors.batch.plans import Plans
 from coworld_actors.batch.records import EpisodeLine, Status
-from coworld_actors.batch.room import Room
 from coworld_actors.batch.runner import FAILURES_IN_A_ROW, FAULTS_IN_A_ROW, BatchEnd, BatchRunner, Decide
 from coworld_actors.batch.schedule import Schedule, Scheduled
 from coworld_actors.batch.store import BatchStore, read_batch
-from coworld_actors.batch.strain import StrainGauge
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.verdict import Blame, EndReason
 from coworld_actors.manifest.seats import EpisodePlan

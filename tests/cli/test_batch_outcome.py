@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from coworld_actors.batch.comparison import Comparison
-from coworld_actors.batch.intervals import Estimate
+from coworld_actors.batch.budgets import BudgetCount
 from coworld_actors.batch.options import Bounds
 from coworld_actors.batch.records import Status
 from coworld_actors.batch.runner import BatchEnd
-from coworld_actors.batch.summary import summarize
-from coworld_actors.cli.batch_budget import BudgetCount
+from coworld_actors.batch.statistics.comparison import Comparison
+from coworld_actors.batch.statistics.intervals import Estimate
+from coworld_actors.batch.statistics.summary import summarize
 from coworld_actors.cli.batch_outcome import BatchOutcome, comparison_lines, estimate_text, exit_code_of
 from coworld_actors.cli.batch_play import Played
 from coworld_protocol.errors import InternalFault, PreconditionMissing

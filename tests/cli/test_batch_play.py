@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from coworld_actors.batch.options import BatchOptions, Handling
+from coworld_actors.batch.preparation import prepare_batch
 from coworld_actors.batch.store import read_batch
 from coworld_actors.cli.batch_play import find_room
-from coworld_actors.cli.batch_prepare import prepare_batch
 from coworld_protocol.errors import Refused
 from tests.coworlds import quick_manifest, write_coworld
 from tests.disks import is_full, small_disk

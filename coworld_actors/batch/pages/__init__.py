@@ -1,0 +1,1 @@
+"""A batch's page and table for people: `summary.html`, `summary.csv`."""

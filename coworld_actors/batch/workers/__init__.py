@@ -1,0 +1,1 @@
+"""Episodes spread over processes: each worker is an actor with a process, supervised and restarted."""
