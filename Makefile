@@ -13,7 +13,7 @@ help:
 	@echo "make demo    play one Orchard episode: game, four players, a reporter, a grader"
 	@echo "make test    style, types and the whole test suite"
 	@echo "make check   style and types only"
-	@echo "make bench   websockets, tap and codec beside their rivals, into docs/benchmarks.md (15 minutes)"
+	@echo "make bench   websockets, tap, codec and whole episodes, into docs/benchmarks.md (half an hour)"
 	@echo "make autobahn PYTHON27=...   the public websocket test suite, into docs/conformance.md"
 	@echo "make bench-actors   the actor core beside its rivals, with ratios"
 	@echo "make soak    half an hour of episodes with crashes: memory and descriptors (MINUTES=30)"
@@ -55,6 +55,7 @@ bench: .venv/.dev
 	$(BIN)/coworld-actors bench ws --docs docs/benchmarks.md --save docs/bench-ws.json
 	$(BIN)/coworld-actors bench tap --docs docs/benchmarks.md
 	$(BIN)/coworld-actors bench codec --docs docs/benchmarks.md
+	$(BIN)/coworld-actors bench episodes --docs docs/benchmarks.md
 
 autobahn: .venv/.dev
 	$(BIN)/python bench/autobahn/run.py --python27 $(PYTHON27)

@@ -9,6 +9,7 @@ General layout, inner first; each may import what stands above it:
     episode               one episode as one supervised tree, its verdict and its record
     evidence              what reporters and graders make of an episode's files
     runtime               many episodes over a long time: admission, watchdog, orderly stop; from trio, asyncio and threads
+    batch                 very many episodes: schedule, parallel play, resuming, statistics
     observe, control      metrics, traces, logs; a socket to look inside and to steer
     cli                   the command line
     testing               fakes, faults and fixtures for people who write actors and roles of their own

@@ -30,6 +30,7 @@ PLAYED_ELSEWHERE = {
     "coworld_actors/runtime/events.py": "tests/runtime/test_runtime.py",
     "coworld_actors/runtime/statistics.py": "tests/runtime/test_runtime.py",
     "coworld_actors/batch/events.py": "tests/batch/test_runner.py",
+    "coworld_actors/batch/conclusion.py": "tests/batch/test_session.py",
     "coworld_actors/batch/records.py": "tests/batch/test_lines.py",
     "coworld_actors/episode/game.py": "tests/episode/test_conductor.py",
     "coworld_actors/episode/viewer.py": "tests/episode/test_conductor.py",

@@ -7,11 +7,9 @@ import sys
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from coworld_actors.batch.budgets import BudgetCount, count_budget
 from coworld_actors.batch.records import Status
-from coworld_actors.cli.exits import Exit
 from coworld_actors.episode.tap_log import TapDocument
 from coworld_actors.traffic.report import BudgetVerdict, Judgement, TapReport
 from tests.batches import line
@@ -33,19 +31,6 @@ def test_good_episodes_are_counted_by_their_verdicts(tmp_path: Path) -> None:
     count = count_budget(tmp_path, lines)
     assert count == BudgetCount(passed=2, failed=(1,), refused=(2, 3))
     assert count.words("55ms:3") == "budget 55ms:3: 2 passed, 1 exceeded (e0001), 2 could not be judged (e0002, ...)"
-
-
-@pytest.mark.parametrize(
-    ("count", "code"),
-    [
-        (BudgetCount(passed=1), Exit.GOOD),
-        (BudgetCount(passed=1, refused=(0,)), Exit.PRECONDITION),
-        (BudgetCount(passed=1, failed=(1,), refused=(0,)), Exit.GATE),
-    ],
-)
-def test_one_that_is_too_slow_is_enough(count: BudgetCount, code: Exit) -> None:
-    """As for a single episode: 6, or 3 where nothing can be said."""
-    assert count.exit_code is code
 
 
 def test_the_reports_of_real_episodes_are_read(tmp_path: Path) -> None:

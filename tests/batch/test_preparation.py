@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from coworld_actors.batch.options import BatchKind, BatchOptions, Bounds
-from coworld_actors.batch.preparation import Prepared, prepare_batch
+from coworld_actors.batch.preparation import Prepared, check_machine, prepare_batch
 from coworld_actors.batch.schedule import Seating
 from coworld_actors.episode.spec import TapSpec
 from coworld_protocol.errors import PreconditionMissing, Refused
@@ -22,7 +22,7 @@ def manifest(tmp_path: Path) -> str:
 
 
 def prepared(manifest: str, **more: Any) -> Prepared:
-    return prepare_batch(BatchOptions(manifest=manifest, directory=str(Path.cwd()), **more), {})
+    return prepare_batch(BatchOptions(manifest=manifest, directory=str(Path.cwd()), **more))
 
 
 def seatings(made: Prepared) -> list[tuple[int, ...]]:
@@ -73,14 +73,14 @@ def test_a_comparison_needs_seats_to_swap(manifest: str, changes: dict[str, Any]
         prepared(manifest, kind=BatchKind.COMPARE, players=("a", "b"), blocks=True, bounds=Bounds(), **changes)
 
 
-def test_what_a_later_episode_needs_is_looked_for_first(tmp_path: Path) -> None:
+async def test_what_a_later_episode_needs_is_looked_for_first(tmp_path: Path) -> None:
     """A batch does not find out in its third pairing that a player cannot be started."""
     broken = quick_manifest(values={"a": 3, "b": 2, "c": 1})
     broken["player"][2]["image"] = "missing:1"
     manifest = str(write_coworld(tmp_path / "c", broken))
-    prepared(manifest, players=("a", "b"))
+    await check_machine(prepared(manifest, players=("a", "b")), {})
     with pytest.raises(PreconditionMissing, match="missing:1"):
-        prepared(manifest, players=("a", "b", "c"), round_robin=True)
+        await check_machine(prepared(manifest, players=("a", "b", "c"), round_robin=True), {})
 
 
 def test_every_episode_has_its_own_recording(manifest: str, tmp_path: Path) -> None:

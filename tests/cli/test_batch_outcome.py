@@ -1,4 +1,4 @@
-"""What a batch ends with: which exit code comes first, and numbers as people read them."""
+"""What a batch ends with: which exit code comes first."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from coworld_actors.batch.budgets import BudgetCount
+from coworld_actors.batch.conclusion import Conclusion
 from coworld_actors.batch.options import Bounds
 from coworld_actors.batch.records import Status
 from coworld_actors.batch.runner import BatchEnd
 from coworld_actors.batch.statistics.comparison import Comparison
-from coworld_actors.batch.statistics.intervals import Estimate
 from coworld_actors.batch.statistics.summary import summarize
-from coworld_actors.cli.batch_outcome import BatchOutcome, comparison_lines, estimate_text, exit_code_of
+from coworld_actors.cli.batch_outcome import exit_code_of
 from coworld_actors.cli.batch_play import Played
 from coworld_protocol.errors import InternalFault, PreconditionMissing
 from tests.batches import line, schedule
 
 
-def outcome(*statuses: Status, **more: Any) -> BatchOutcome:
+def outcome(*statuses: Status, **more: Any) -> Conclusion:
     """Of four episodes, of which these are over."""
     made = schedule(4)
     lines = [line(each, status=status) for each, status in zip(made.episodes, statuses, strict=False)]
     summary = summarize(coworld="c", game_version="1", schedule=made, lines=lines, resamples=10)
-    return BatchOutcome(summary=summary, directory=Path("/b"), **more)
+    return Conclusion(summary=summary, directory=Path("/b"), **more)
 
 
 GOOD = outcome(*[Status.GOOD] * 4)
@@ -44,13 +44,16 @@ SLOW = BudgetCount(passed=0, failed=(1,))
         (outcome(Status.GOOD), BatchEnd(error=PreconditionMissing("full")), None, 3),
         (outcome(Status.GOOD), BatchEnd(error=InternalFault("a defect")), None, 4),
         (outcome(*[Status.GOOD] * 4, budget=SLOW), BatchEnd(), None, 6),
+        (outcome(*[Status.GOOD] * 4, budget=BudgetCount(passed=4)), BatchEnd(), None, 0),
+        (outcome(*[Status.GOOD] * 4, budget=BudgetCount(passed=1, refused=(0,))), BatchEnd(), None, 3),
+        (outcome(*[Status.GOOD] * 4, budget=BudgetCount(passed=1, failed=(1,), refused=(0,))), BatchEnd(), None, 6),
         (outcome(*[Status.GOOD] * 3, Status.FAILED, budget=SLOW), BatchEnd(), None, 1),
         (outcome(Status.GOOD), BatchEnd(stopped="SIGINT received"), signal.SIGINT, 130),
         (GOOD, BatchEnd(error=PreconditionMissing("full")), signal.SIGTERM, 143),
     ],
 )
 def test_the_exit_code_is_that_of_the_first_thing_to_know(
-    found: BatchOutcome, end: BatchEnd, received: int | None, code: int
+    found: Conclusion, end: BatchEnd, received: int | None, code: int
 ) -> None:
     """A signal, the machine or we, episodes that failed, players that were too slow."""
     assert exit_code_of(found, Played(end=end, received=received)) == code
@@ -66,20 +69,3 @@ def test_a_comparison_ends_with_its_answer(scores: tuple[float, float], code: in
     if code == 6 and report.decided is None:
         stopped = BatchEnd(stopped="too many failures")
         assert exit_code_of(outcome(comparison=report), Played(end=stopped, received=None)) == 1
-    assert ("biased" in comparison_lines(report)[-1]) is report.biased
-
-
-@pytest.mark.parametrize(
-    ("estimate", "text"),
-    [
-        (Estimate(value=12.34, low=4.0, high=20.91), "12.3 [4.0, 20.9]"),
-        (Estimate(value=12.34), "12.3"),
-        (Estimate(note="n/a (all wins)"), "n/a (all wins)"),
-        (Estimate(low=200.0, note="n/a (all wins)"), "n/a (all wins) [200.0, inf]"),
-        (Estimate(high=-200.0, note="n/a (all losses)"), "n/a (all losses) [-inf, -200.0]"),
-        (Estimate(), "-"),
-    ],
-)
-def test_an_estimate_is_never_an_infinite_number(estimate: Estimate, text: str) -> None:
-    """Only the ends of its interval may be open."""
-    assert estimate_text(estimate) == text

@@ -13,13 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
-from coworld_actors.batch.options import BatchOptions, Handling
-from coworld_actors.batch.preparation import prepare_batch
 from coworld_actors.batch.store import read_batch
-from coworld_actors.cli.batch_play import find_room
-from coworld_protocol.errors import Refused
 from tests.coworlds import quick_manifest, write_coworld
 from tests.disks import is_full, small_disk
 
@@ -77,16 +72,6 @@ def test_a_signal_stops_workers_and_resume_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = [json.loads(text) for text in (tmp_path / "out/episodes.jsonl").read_text().splitlines()]
     assert sorted(line["index"] for line in lines) == list(range(24))
-
-
-def test_workers_are_for_roles_that_are_tasks() -> None:
-    """With processes they would be one more layer of them."""
-    prepared = prepare_batch(BatchOptions(manifest=str(ORCHARD), directory=str(Path.cwd())), {})
-    with pytest.raises(Refused, match="--workers"):
-        find_room(prepared, Handling(workers=2))
-    assert find_room(prepared, Handling(parallel=1)).most >= 1
-    with pytest.raises(Refused, match="--parallel"):
-        find_room(prepared, Handling(parallel=99_999_999))
 
 
 def test_a_terminal_gets_a_live_picture_and_then_the_table(tmp_path: Path) -> None:
