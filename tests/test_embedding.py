@@ -56,6 +56,13 @@ def test_threads(manifest: Path, tmp_path: Path) -> None:
     assert len(block("with_threads.py", tmp_path)["play"](manifest, tmp_path)) == 1
 
 
+def test_batch(manifest: Path, tmp_path: Path) -> None:
+    """Four episodes and a summary, from a trio program."""
+    directory = tmp_path / "batch"
+    assert len(trio.run(block("with_batch.py", tmp_path)["play"], manifest, directory)) == 1
+    assert (directory / "summary.html").is_file()
+
+
 def test_fastapi(manifest: Path, tmp_path: Path) -> None:
     """An episode by a request; the lifespan opens and closes the runtime."""
     app = block("with_fastapi.py", tmp_path)["service"](manifest, tmp_path)
