@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 
 from coworld_actors.batch.records import EpisodeLine, SeatLatency, SeatLine, Status
 from coworld_actors.batch.schedule import Scheduled
 from coworld_actors.episode.record import EpisodeRecord
-from coworld_actors.episode.verdict import Blame, EndReason
+from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd, SeatReport, Verdict
 from coworld_actors.traffic.report import TapSeatReport
+from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import CoworldError, InternalFault
 
 __all__ = ["WORKER_LOST", "line_of", "lost_line", "unplayed_line"]
 
 WORKER_LOST = "worker_lost"
 """The reason of an episode whose process died under it, twice, the second time with nothing else in it."""
+
+_NEVER_THERE = {SeatEnd.START_FAILED, SeatEnd.NEVER_CONNECTED}
 
 _MACHINE = {EndReason.INFRASTRUCTURE, EndReason.INTERNAL, EndReason.CANCELLED}
 
@@ -28,7 +32,7 @@ def line_of(
     attempts: int,
     directory: str,
 ) -> EpisodeLine:
-    """The line of an episode that was played.
+    """The line of an episode that was played. One that its game ended well without one of its players is a failure of that player's.
 
     Args:
         scheduled: what was to be played.
@@ -39,6 +43,10 @@ def line_of(
         directory: of its files, relative to the batch's; empty when they do not stay.
     """
     verdict = record.verdict
+    missing = [seat for seat in record.seats if seat.fault and (seat.early or seat.end in _NEVER_THERE)]
+    if verdict.good and missing:
+        # The game got along without that player, and what it says of it and of the others is no measure of anybody.
+        verdict = _spoilt(missing)
     if verdict.reason in _MACHINE:
         status = Status.INFRASTRUCTURE
     elif overload:
@@ -77,6 +85,20 @@ def line_of(
         attempts=attempts,
         overload=overload,
         directory=directory,
+    )
+
+
+def _spoilt(missing: Sequence[SeatReport]) -> Verdict:
+    first = missing[0]
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    return Verdict(
+        good=False,
+        reason=EndReason.PLAYER_FAILED,
+        error_type=ErrorType.PLAYER_ERROR,
+        message=f"the game was played without player {first.player} in seat {first.slot}, which ended as {first.end}{more}",
+        evidence=first.evidence,
+        blame=Blame.PLAYERS,
+        failed_seats=tuple(seat.slot for seat in missing),
     )
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable, Sequence
 
+from rich.cells import cell_len
+from rich.console import JustifyMethod
 from rich.table import Table
 
 from coworld_actors.batch.budgets import BudgetCount
@@ -11,6 +14,7 @@ from coworld_actors.batch.conclusion import SUMMARY_CSV, SUMMARY_HTML, SUMMARY_J
 from coworld_actors.batch.preparation import Prepared
 from coworld_actors.batch.statistics.pickup import PickupReport
 from coworld_actors.batch.statistics.sprt import Decision
+from coworld_actors.batch.statistics.standings import PlayerSummary
 from coworld_actors.batch.statistics.summary import Summary
 from coworld_actors.batch.words import SCENARIO, comparison_lines, estimate_text, pickup_lines, scenario_cells
 from coworld_actors.cli.batch_play import Played
@@ -18,9 +22,27 @@ from coworld_actors.cli.batch_screen import BatchScreen
 from coworld_actors.cli.exits import Exit
 from coworld_actors.cli.screen import safe_text
 
-__all__ = ["exit_code_of", "show"]
+__all__ = ["exit_code_of", "show", "standings_table"]
 
 FAILURES_SHOWN = 5
+
+FAULTS = "own faults"
+
+FOLDING = frozenset({"player", FAULTS})
+
+FOLDED = 16
+"""Columns of the screen that a text which can be broken over lines gets at least."""
+
+LEFT_OUT: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({FAULTS}),
+    frozenset({FAULTS, "Elo against the field"}),
+    frozenset({FAULTS, "Elo against the field", "won", "drawn", "lost"}),
+    frozenset({FAULTS, "Elo against the field", "won", "drawn", "lost", "episodes"}),
+)
+"""What a terminal goes without, the narrower the more; faults stay where there are any."""
+
+_Column = tuple[str, JustifyMethod, Callable[[PlayerSummary], str]]
 
 
 def exit_code_of(found: Conclusion, played: Played) -> int:
@@ -53,7 +75,7 @@ def show(screen: BatchScreen, prepared: Prepared, found: Conclusion) -> None:
     summary = found.summary
     # In a pickup who meets whom depends on the line-up, and a ranking would compare what is not alike.
     if found.pickup is None:
-        screen.show(_standings(summary, prepared.title))
+        screen.show(standings_table(summary, prepared.title, screen.width))
     counts = summary.episodes
     parts = [f"{counts.good} of {counts.requested} episodes count"]
     parts += [
@@ -78,37 +100,50 @@ def show(screen: BatchScreen, prepared: Prepared, found: Conclusion) -> None:
     if found.pickup is not None:
         screen.show(_scenarios(found.pickup))
         screen.show(pickup_lines(found.pickup))
-    screen.show(f"files: {found.directory}  ({SUMMARY_HTML}, {SUMMARY_CSV}, {SUMMARY_JSON}, episodes.jsonl)")
+    # On a full disk the summary is only what is shown here.
+    names = (SUMMARY_HTML, SUMMARY_CSV, SUMMARY_JSON, "episodes.jsonl")
+    written = [name for name in names if (found.directory / name).exists()]
+    screen.show(f"files: {found.directory}  ({', '.join(written)})")
     if counts.open and (found.comparison is None or found.comparison.decided is None):
         screen.show(f"go on: coworld-actors {_command(prepared)} --resume {found.directory}")
 
 
-def _standings(summary: Summary, title: str) -> Table:
+def standings_table(summary: Summary, title: str, width: int) -> Table:
+    """The standings in as many columns as fit `width`: numbers cut off in the middle would be worse than none."""
+    columns: list[_Column] = [
+        ("", "right", lambda player: "-" if player.rank is None else str(player.rank)),
+        ("player", "left", lambda player: player.name),
+        ("score [95 %]", "right", lambda player: estimate_text(player.score, 2)),
+        ("episodes", "right", lambda player: str(player.episodes)),
+        ("won", "right", lambda player: str(player.wins)),
+        ("drawn", "right", lambda player: str(player.draws)),
+        ("lost", "right", lambda player: str(player.losses)),
+        ("Elo against the field", "right", lambda player: estimate_text(player.elo, 0)),
+        (FAULTS, "left", lambda player: ", ".join(f"{end} {count}" for end, count in player.faults.items())),
+    ]
+    faulty = any(player.faults for player in summary.players)
+    chosen = columns
+    for less in LEFT_OUT:
+        chosen = [each for each in columns if each[0] not in less or (each[0] == FAULTS and faulty)]
+        if _room(summary, chosen) <= width:
+            break
     table = Table(title=safe_text(title, "table.title"), title_justify="left")
-    table.add_column("", justify="right")
-    table.add_column("player")
-    table.add_column("score [95 %]", justify="right")
-    table.add_column("episodes", justify="right")
-    table.add_column("won", justify="right")
-    table.add_column("drawn", justify="right")
-    table.add_column("lost", justify="right")
-    table.add_column("Elo against the field", justify="right")
-    table.add_column("own faults")
+    for heading, justify, _ in chosen:
+        least = len(heading) if heading in FOLDING else None
+        table.add_column(heading, justify=justify, no_wrap=least is None, min_width=least, overflow="fold")
     for player in summary.players:
-        faults = ", ".join(f"{end} {count}" for end, count in player.faults.items())
-        cells = (
-            "-" if player.rank is None else str(player.rank),
-            player.name,
-            estimate_text(player.score, 2),
-            str(player.episodes),
-            str(player.wins),
-            str(player.draws),
-            str(player.losses),
-            estimate_text(player.elo, 0),
-            faults,
-        )
-        table.add_row(*(safe_text(cell, "bold green" if player.rank == 1 else "") for cell in cells))
+        style = "bold green" if player.rank == 1 else ""
+        table.add_row(*(safe_text(text(player), style) for _, _, text in chosen))
     return table
+
+
+def _room(summary: Summary, columns: Sequence[_Column]) -> int:
+    """The width of a table of these columns, in which names may be broken over lines."""
+    needed = 1
+    for heading, _, text in columns:
+        widest = max(cell_len(each) for each in (heading, *(text(player) for player in summary.players)))
+        needed += 3 + (min(widest, FOLDED) if heading in FOLDING else widest)
+    return needed
 
 
 def _failures(summary: Summary) -> list[str]:

@@ -73,6 +73,11 @@ class BatchScreen:
         self._result = Console(file=result.file, highlight=False, no_color=no_color, width=width)
 
     @property
+    def width(self) -> int:
+        """Columns that the outcome has."""
+        return self._result.width
+
+    @property
     def trouble(self) -> PreconditionMissing | None:
         """What a user has to know when the outcome could not be shown."""
         return self._stdout.trouble("stdout")

@@ -111,6 +111,7 @@ def seat_reports(
                 end=end,
                 fault=end in FAULTS,
                 evidence=_evidence(ended.status, ended.tail) if ended else "",
+                early=ended is not None and ended.at < facts.over_at,
                 connected=_connected(facts, slot, end),
                 score=scores[slot] if slot < len(scores) else None,
                 log=log,

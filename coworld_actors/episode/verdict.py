@@ -105,6 +105,7 @@ class SeatReport(msgspec.Struct, frozen=True, kw_only=True):
         end: how it ended.
         fault: whether that is the player's own doing.
         evidence: exit code or signal, and the last thing it wrote.
+        early: whether it ended before the game was over.
         connected: whether it was ever seen connected; None where that cannot be told.
         score: its score, when the results name one.
         log: path of its log, relative to the run's directory.
@@ -116,6 +117,7 @@ class SeatReport(msgspec.Struct, frozen=True, kw_only=True):
     end: SeatEnd
     fault: bool
     evidence: str = ""
+    early: bool = False
     connected: bool | None = None
     score: float | None = None
     log: str = ""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from coworld_drivers.driver import Address, Launch
 from coworld_drivers.images import Resolved
 from coworld_drivers.janitor import MARK
 from coworld_protocol import contract
 
-__all__ = ["ALLOWED", "child_mark", "inherited", "role_environment"]
+__all__ = ["ALLOWED", "child_mark", "inherited", "role_environment", "unpassable"]
 
 ALLOWED = frozenset(
     {
@@ -69,3 +69,21 @@ def role_environment(
         env[contract.ENV_PORT] = str(address.port)
     env[MARK] = mark
     return env
+
+
+def unpassable(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """What of this the kernel cannot be given, in words and without any variable's value; nothing when all is well."""
+    names = [repr(word) for word in argv if not _passable(word)]
+    names += [
+        f"variable {name!r}"
+        for name, value in env.items()
+        if not (_passable(name + value) and "=" not in name and name)
+    ]
+    return names
+
+
+def _passable(text: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False

@@ -25,12 +25,13 @@ class RoleOutput:
         waits: called with this when something begins to wait for `flush`.
     """
 
-    __slots__ = ("_log", "_pending", "_waits")
+    __slots__ = ("_closed", "_log", "_pending", "_waits")
 
     def __init__(self, log: OutputLog, waits: Callable[[RoleOutput], None]) -> None:
         self._log = log
         self._pending = bytearray()
         self._waits = waits
+        self._closed = False
 
     @property
     def log(self) -> OutputLog:
@@ -38,7 +39,9 @@ class RoleOutput:
         return self._log
 
     def take(self, data: bytes) -> None:
-        """Something was printed."""
+        """Something was printed; what a task prints that goes on after its recorded end is lost."""
+        if self._closed:
+            return
         if not self._pending:
             self._waits(self)
         self._pending += data
@@ -59,6 +62,7 @@ class RoleOutput:
 
     def close(self) -> None:
         """End the file."""
+        self._closed = True
         self.flush()
         self._log.close()
 

@@ -23,7 +23,7 @@ import trio
 
 from coworld_drivers import connections, ports
 from coworld_drivers.driver import Address, Connections, Doorway, Launch, MachineFault, StartFailed, Wanted
-from coworld_drivers.environment import child_mark, inherited, role_environment
+from coworld_drivers.environment import child_mark, inherited, role_environment, unpassable
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import ImageMap
 from coworld_drivers.janitor import signal_marked
@@ -365,7 +365,7 @@ class ProcessSite:
             # Without its cause: the value at fault, which may be a secret, is part of it.
             raise StartFailed(
                 f"{launch.name} could not be started: its command or a variable cannot be passed to a process",
-                evidence=_unpassable(argv, env),
+                evidence=", ".join(unpassable(argv, env)),
                 todo="remove NUL characters and lone surrogates from `run` and `env`, and '=' from variable names",
             ) from None
 
@@ -379,21 +379,3 @@ async def _discard(process: Started) -> None:
     # Restores: no zombie, also when the start was cancelled.
     with trio.move_on_after(KILL_SECONDS, shield=True):
         await process.wait()
-
-
-def _unpassable(argv: Sequence[str], env: Mapping[str, str]) -> str:
-    """Name the words that a process cannot be given, without showing a variable's value."""
-    names = [repr(word) for word in argv if not _passable(word)]
-    names += [
-        f"variable {name!r}"
-        for name, value in env.items()
-        if not (_passable(name + value) and "=" not in name and name)
-    ]
-    return ", ".join(names)
-
-
-def _passable(text: str) -> bool:
-    try:
-        return b"\0" not in os.fsencode(text)
-    except UnicodeEncodeError:
-        return False

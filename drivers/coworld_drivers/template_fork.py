@@ -118,12 +118,14 @@ class Memory:
         return len(argv) <= self.argv_room and len(env) <= self.env_room
 
     def write(self, argv: bytes, env: bytes) -> None:
-        """Show these instead.
+        """Show these instead. The C library's environment, whose texts are in the same place, is empty then.
 
         Args:
             argv: words, each ended by NUL; it has to fit.
             env: `NAME=value`, each ended by NUL; it has to fit.
         """
+        # First, as long as it can be read: what it points to would be the middle of other variables.
+        self._libc.clearenv()
         ctypes.memmove(self._argv, argv.ljust(self.argv_room, b"\0"), self.argv_room)
         ctypes.memmove(self._env, env.ljust(self.env_room, b"\0"), self.env_room)
         # Where the kernel lets us say that it ends there, the rest of the room is not shown either.

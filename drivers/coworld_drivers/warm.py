@@ -31,7 +31,11 @@ from coworld_drivers.warm_template import ForkFailed, Tainted, Template, Unfit
 __all__ = ["WarmStarts", "WarmStatistics"]
 
 TEMPLATES = 16
-"""Templates kept at most; the one that was not used for longest goes first."""
+"""Templates kept at most."""
+
+IDLE_SECONDS = 60.0
+"""How long the one that was not used for longest has to have been idle to make room for another. With more roles than templates in
+use some start cold, where all would if each took the place of the next."""
 
 SEEN = 256
 """Roles remembered at most that have no template."""
@@ -76,6 +80,7 @@ class _Entry:
         self.recording = False
         self.recorded = False
         self.forgotten = False
+        self.used = 0.0
 
 
 class WarmStarts:
@@ -172,14 +177,17 @@ class WarmStarts:
         entry = self._entries.pop(role, None)
         if entry is None:
             self._entries[role] = _Entry(role)
-            self._forget()
+            self._forget_the_oldest()
             return None, None, "its first start"
         # The last is the one used last.
         self._entries[role] = entry
+        entry.used = trio.current_time()
         if entry.hopeless:
             return entry, None, entry.hopeless
         if entry.template is None:
             if not entry.building:
+                if not self._room():
+                    return entry, None, "as many templates as are kept are in use"
                 self._begin(entry, env)
             return entry, None, "its template is not ready yet"
         if entry.template.stale():
@@ -231,7 +239,7 @@ class WarmStarts:
             await template.wait()
             if entry.template is template and not template.retired:
                 entry.template = None
-                entry.hopeless = "its template was ended by somebody"
+                entry.hopeless = template.fate
         finally:
             # Restores: no process of ours is left. Bounded inside.
             await template.aclose()
@@ -253,15 +261,26 @@ class WarmStarts:
             entry.hopeless = reason
         return None
 
-    def _forget(self) -> None:
-        """Let go of what is over the limits."""
-        with_template = [entry for entry in self._entries.values() if entry.template is not None or entry.building]
+    def _room(self) -> bool:
+        """Whether one more template may begin; lets go of one that is idle if that makes the room."""
+        kept = [entry for entry in self._entries.values() if entry.template is not None or entry.building]
+        if len(kept) < TEMPLATES:
+            return True
+        if trio.current_time() - kept[0].used < IDLE_SECONDS:
+            return False
+        self._forget(kept[0])
+        return True
+
+    def _forget_the_oldest(self) -> None:
         without = [entry for entry in self._entries.values() if entry.template is None and not entry.building]
-        for entry in with_template[: max(0, len(with_template) - TEMPLATES)] + without[: max(0, len(without) - SEEN)]:
-            entry.forgotten = True
-            del self._entries[entry.recipe]
-            if entry.template is not None:
-                entry.template.retire()
+        for entry in without[: max(0, len(without) - SEEN)]:
+            self._forget(entry)
+
+    def _forget(self, entry: _Entry) -> None:
+        entry.forgotten = True
+        del self._entries[entry.recipe]
+        if entry.template is not None:
+            entry.template.retire()
 
 
 async def _fork(

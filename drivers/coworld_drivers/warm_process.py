@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -77,9 +79,26 @@ class WarmProcess:
     async def wait(self) -> int:
         """Wait until it has ended, and reap it."""
         while (code := self.poll()) is None:
-            pidfd = os.pidfd_open(self.pid)
-            try:
-                await trio.lowlevel.wait_readable(pidfd)
-            finally:
-                os.close(pidfd)
+            await _ended(self.pid)
         return code
+
+
+async def _ended(pid: int) -> None:
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+        # A sandbox that has none. As many threads as are waited for: the usual limit would have some wait for others' ends.
+        limiter = trio.CapacityLimiter(1)
+        await trio.to_thread.run_sync(_wait_for, pid, abandon_on_cancel=True, limiter=limiter)
+        return
+    try:
+        await trio.lowlevel.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+
+
+def _wait_for(pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

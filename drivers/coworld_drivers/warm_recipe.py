@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from coworld_drivers.environment import unpassable
 from coworld_drivers.janitor import MARK
 
 __all__ = ["VARYING", "VARYING_PREFIXES", "Recipe", "recipe"]
@@ -59,8 +60,8 @@ def recipe(argv: Sequence[str], root: Path, env: Mapping[str, str]) -> Recipe | 
     """
     if not _INTERPRETER.fullmatch(Path(argv[0]).name):
         return "not a Python interpreter"
-    if any("\0" in word for word in argv):
-        return "a command that cannot be passed on"
+    if unpassable(argv, env):
+        return "a command or a variable that cannot be passed on"
     end = _options(argv)
     if end is None:
         return "unknown options of the interpreter"

@@ -65,6 +65,7 @@ class Template:
         modules: how many modules it was told to import.
         dead: it can fork no more.
         retired: because we have no more use for it.
+        fate: why it ended, unless we had no more use for it.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Template:
         self.modules = modules
         self.dead = False
         self.retired = False
+        self.fate = "its template was ended by somebody"
         self._socket = trio.socket.from_stdlib_socket(ours)
         self._lifeline = lifeline
         self._output = output
@@ -148,6 +150,13 @@ class Template:
             raise Unfit(f"its template cannot be spoken to: {error.strerror}") from error
         if not answer:
             raise Unfit("its template did not get ready")
+        try:
+            self._hear(answer)
+        except ValueError as error:
+            # The socket was there for the role's modules to find, too.
+            raise Unfit("what its template says is not understood") from error
+
+    def _hear(self, answer: bytes) -> None:
         (verb, *rest), *lists = unpack(answer)
         if verb != b"ready":
             raise Unfit(b" ".join(rest).decode(errors="replace"))
@@ -188,15 +197,23 @@ class Template:
             if self.dead:
                 raise ForkFailed("its template is gone")
             born: list[int] = []
+            answered = False
             failure = f"its template did not fork within {FORK_SECONDS:g} s"
             # Restores: no child that nobody knows of. What is asked for is waited for, cancelled or not.
             with trio.move_on_after(FORK_SECONDS, shield=True):
                 try:
                     failure = await self._exchange(env, descriptors, born)
+                    answered = True
                 except OSError as error:
                     failure = f"its template cannot be spoken to: {error.strerror}"
+                except ValueError:
+                    failure = "what its template says is not understood"
             if not failure:
                 return born[0]
+            if not answered:
+                # What it says later would be taken for the answer to the next request.
+                self.fate = failure
+                self.kill()
             # Restores: the same. Bounded inside.
             await self._bury(born)
             raise ForkFailed(failure)
@@ -273,11 +290,14 @@ class Template:
     async def aclose(self) -> None:
         """End it; its children go on. Any number of times."""
         self.dead = True
+        here = self._lifeline.owner.here
+        if here:
+            await self._hear_out()
         self._socket.close()
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
-        if not self._lifeline.owner.here:
+        if not here:
             return
         # Restores: no process of ours is left, cancelled or not.
         with trio.move_on_after(LEAVE_SECONDS, shield=True):
@@ -291,6 +311,18 @@ class Template:
             while os.waitid(os.P_PGID, self.process.pid, os.WEXITED | os.WNOHANG) is not None:  # noqa: ASYNC222 - WNOHANG
                 pass
         self._lifeline.ended(self.process.pid)
+
+    async def _hear_out(self) -> None:
+        """Return when nobody is speaking to it; one that does not answer is killed, which ends the conversation."""
+        # Restores: no child that nobody knows of, whoever is cancelled first.
+        with trio.move_on_after(LEAVE_SECONDS, shield=True) as limit:
+            async with self._one:
+                return
+        if limit.cancelled_caught:
+            self.kill()
+            with trio.move_on_after(2 * BURY_SECONDS, shield=True):
+                async with self._one:
+                    return
 
 
 async def _spawn(recipe: Recipe, env: Mapping[str, str], theirs: socket.socket, output: int) -> trio.Process:

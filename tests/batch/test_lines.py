@@ -65,6 +65,28 @@ def test_a_seat_that_failed_says_why() -> None:
     assert (first.fault, first.evidence, second.fault, second.evidence) == (True, "exit code 3", False, "")
 
 
+@pytest.mark.parametrize(
+    ("end", "early", "status"),
+    [
+        (SeatEnd.CRASHED, True, Status.FAILED),
+        (SeatEnd.OUT_OF_MEMORY, True, Status.FAILED),
+        (SeatEnd.START_FAILED, False, Status.FAILED),
+        (SeatEnd.NEVER_CONNECTED, False, Status.FAILED),
+        (SeatEnd.CRASHED, False, Status.GOOD),
+        (SeatEnd.OVERSTAYED, False, Status.GOOD),
+    ],
+)
+def test_a_game_without_one_of_its_players_measures_nobody(end: SeatEnd, early: bool, status: Status) -> None:
+    """Such an episode is that player's failure and nobody's loss; what goes wrong once the game is over changes no score."""
+    made = record(seats=(seat(0), seat(1, end, fault=True, early=early, evidence="exit code 3")))
+    line = of(made)
+    assert (line.status, line.counts) == (status, status is Status.GOOD)
+    if status is Status.FAILED:
+        assert (line.reason, line.blame) == ("player_failed", "players")
+        assert line.message == f"the game was played without player p1 in seat 1, which ended as {end}: exit code 3"
+        assert of(made, overload="late").status is Status.INVALID
+
+
 def test_without_scores_it_does_not_count() -> None:
     """A good episode whose game names no scores says nothing about players."""
     assert not of(record(seats=(seat(0, score=None), seat(1, score=None)))).counts

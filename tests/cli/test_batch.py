@@ -480,3 +480,19 @@ def test_the_better_player_of_orchard_is_first(tmp_path: Path) -> None:
     players: list[Mapping[str, Any]] = summary_of(tmp_path / "out")["players"]
     assert [(player["name"], player["rank"]) for player in players] == [("greedy", 1), ("random", 2)]
     assert players[0]["score"]["low"] > players[1]["score"]["high"]
+
+
+def test_a_player_that_crashes_in_play_fails_and_does_not_lose(tmp_path: Path) -> None:
+    """Orchard plays on without it: its failures count for --max-failures, the other one has won nothing, and nobody has a score."""
+    (tmp_path / "bots.py").write_text("async def crash():\n    raise RuntimeError('no idea')\n")
+    done = call(
+        "run", ORCHARD, "greedy", "py:bots:crash", "-n", "30", "--variant", "duel", "--set", "max_ticks=20",
+        "--set", "player_connect_timeout_seconds=0.5", "--parallel", "1", "--max-failures", "2", "--output", "out",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert "--max-failures is 2" in done.stdout
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["episodes"]["good"], summary["episodes"]["failed"]) == (0, 3)
+    assert all(player["losses"] == player["wins"] == 0 for player in summary["players"])
+    assert summary["failures"][0]["reason"] in {"player_failed", "crashed"}

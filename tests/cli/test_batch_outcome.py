@@ -1,4 +1,4 @@
-"""What a batch ends with: which exit code comes first."""
+"""What a batch ends with: which exit code comes first, and what is shown where there is little room."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from rich.console import Console
 
 from coworld_actors.batch.budgets import BudgetCount
 from coworld_actors.batch.conclusion import Conclusion
@@ -15,7 +17,7 @@ from coworld_actors.batch.records import Status
 from coworld_actors.batch.runner import BatchEnd
 from coworld_actors.batch.statistics.comparison import Comparison
 from coworld_actors.batch.statistics.summary import summarize
-from coworld_actors.cli.batch_outcome import exit_code_of
+from coworld_actors.cli.batch_outcome import exit_code_of, standings_table
 from coworld_actors.cli.batch_play import Played
 from coworld_protocol.errors import InternalFault, PreconditionMissing
 from tests.batches import line, schedule
@@ -30,6 +32,15 @@ def outcome(*statuses: Status, **more: Any) -> Conclusion:
 
 
 GOOD = outcome(*[Status.GOOD] * 4)
+
+
+def rendered(found: Conclusion, width: int) -> str:
+    console = Console(width=width)
+    with console.capture() as shown:
+        console.print(standings_table(found.summary, "a title", width))
+    return shown.get()
+
+
 SLOW = BudgetCount(passed=0, failed=(1,))
 
 
@@ -69,3 +80,25 @@ def test_a_comparison_ends_with_its_answer(scores: tuple[float, float], code: in
     if code == 6 and report.decided is None:
         stopped = BatchEnd(stopped="too many failures")
         assert exit_code_of(outcome(comparison=report), Played(end=stopped, received=None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "there", "gone"), [(200, "own faults", ""), (80, "lost", "Elo"), (40, "score", "won")]
+)
+def test_standings_lose_columns_before_they_lose_digits(width: int, there: str, gone: str) -> None:
+    """A narrow terminal shows fewer numbers, and those whole; who is meant stays."""
+    shown = rendered(GOOD, width)
+    assert there in shown
+    assert not gone or gone not in shown
+    assert "0.50 [0.25, 0.75]" in shown
+    assert all(player.name in shown for player in GOOD.summary.players)
+
+
+def test_standings_keep_faults_on_a_narrow_terminal() -> None:
+    """That a player crashed is never what there is no room for."""
+    made = schedule(1)
+    good = line(made.episodes[0])
+    seat = msgspec.structs.replace(good.seats[1], end="crashed", fault=True)
+    lines = [msgspec.structs.replace(good, seats=(good.seats[0], seat))]
+    summary = summarize(coworld="c", game_version="1", schedule=made, lines=lines, resamples=10)
+    assert "crashed" in rendered(Conclusion(summary=summary, directory=Path("/b")), 80)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coworld_drivers.driver import Address, Launch
-from coworld_drivers.environment import child_mark, inherited, role_environment
+from coworld_drivers.environment import child_mark, inherited, role_environment, unpassable
 from coworld_drivers.images import Resolved
 from coworld_drivers.janitor import MARK
 
@@ -90,3 +90,12 @@ def test_a_run_inside_a_role_is_below_it(outer, expected):
     """Nested runs carry the outer mark in front, so that the outer run can end them; a strange mark is not believed."""
     assert child_mark({MARK: outer}, "new") == expected
     assert child_mark({}, "new") == "new"
+
+
+def test_what_cannot_be_passed_on_is_named_without_values():
+    """NUL and lone surrogates anywhere, `=` and nothing as a name; values may be secret."""
+    env = {"A": "1", "B": "secret\0", "C": "secret\ud800", "D=E": "secret", "": "secret", "F": "=\u00e4"}
+    assert unpassable(("python", "a\0"), env) == [
+        "'a\\x00'", "variable 'B'", "variable 'C'", "variable 'D=E'", "variable ''"
+    ]  # fmt: skip
+    assert unpassable(("python",), {"A": "1"}) == []

@@ -131,3 +131,15 @@ def test_a_thread_of_somebody_elses_prints_to_the_process(capsys, output_of):
         thread.join()
     STREAMS.set(None)
     assert capsys.readouterr().out in {"from a thread\n", ""}
+
+
+def test_what_is_printed_after_the_end_changes_nothing(tmp_path, output_of):
+    """A task that goes on after its recorded end no longer writes to its log, and waits for nobody."""
+    waiting = []
+    output = output_of("late", waits=waiting.append)
+    output.take(b"in time\n")
+    output.close()
+    output.take(b"late")
+    output.flush()
+    assert (tmp_path / "late").read_text() == "in time\n"
+    assert waiting == [output]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import pytest
 import trio
 
 from coworld_drivers import warm, warm_template
-from coworld_drivers.driver import Connections, ExitKind, Launch
+from coworld_drivers.driver import Connections, ExitKind, Launch, StartFailed
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
@@ -470,9 +471,126 @@ async def test_a_start_cancelled_at_any_step_leaves_nothing(kitchen, until):
     assert kitchen.driver.warm_statistics().warm == before + 1
 
 
+async def test_without_pidfds_forked_roles_are_followed_too(kitchen, monkeypatch):
+    """In a sandbox that has no pidfd their ends are as exact as those of roles that were started cold."""
+
+    def refuse(pid: int, flags: int = 0) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    kitchen.write("main.py", "import decimal, sys, time\ntime.sleep(0.1)\nsys.exit(3)\n")
+    await kitchen.until_warm("python", "main.py")
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    before = kitchen.driver.warm_statistics().warm
+    handle = await kitchen.start("python", "main.py")
+    assert (await handle.wait()).code == 3
+    assert kitchen.driver.warm_statistics().warm == before + 1
+
+
+PRINT_C_ENVIRONMENT = """
+import os, subprocess
+# Without `env` a child gets what the C library has, not what Python has.
+there = subprocess.run(["/usr/bin/env", "-0"], capture_output=True, check=True).stdout.split(b"\\0")
+here = [os.fsencode(f"{name}={value}") for name, value in os.environ.items()]
+print(set(filter(None, there)) ^ set(here))
+"""
+
+
+async def test_the_c_librarys_environment_is_the_childs_own(kitchen):
+    """What a role's own children inherit is what it was started with, however long its variables are beside the template's."""
+    kitchen.write("main.py", PRINT_C_ENVIRONMENT)
+    await kitchen.until_warm("python", "main.py", env={"COGAME_X": "1", "AAA": "b"})
+    for number in range(4):
+        env = {"COGAME_X": "1" * (7 * number + 1), "AAA": "b", "COGAME_SECRET": "a=b" * number}
+        handle = await kitchen.start("python", "main.py", env=env)
+        await handle.wait()
+        assert handle.tail() == "set()\n"
+    assert kitchen.driver.warm_statistics().warm >= 4
+
+
+async def test_a_template_that_answers_too_late_is_not_asked_again(kitchen, monkeypatch, running, until):
+    """Its late answer is nobody's: the start is cold, and every later one has its own child, output and end."""
+    kitchen.write("main.py", "import os\nprint(os.environ['COGAME_X'])\n")
+    await kitchen.until_warm("python", "main.py", env={"COGAME_X": "0"})
+    (template,) = kitchen.templates()
+    monkeypatch.setattr(warm_template, "FORK_SECONDS", 0.2)
+    os.kill(template, signal.SIGSTOP)
+    for number in range(3):
+        handle = await kitchen.start("python", "main.py", env={"COGAME_X": str(number)})
+        assert (await handle.wait()).ok
+        assert handle.tail() == f"{number}\n"
+    await until(lambda: not running(template))
+    assert kitchen.driver.warm_statistics().cold["its template did not fork within 0.2 s"] >= 1
+
+
+async def test_a_template_that_talks_nonsense_is_not_used(kitchen, until):
+    """A module that finds the template's socket and writes there costs its role the warm start, and the run nothing."""
+    kitchen.write(
+        "noise.py",
+        "import os\nfor n in range(3, 64):\n  try:\n    os.write(n, b'junk')\n  except OSError:\n    pass\n",
+    )
+    kitchen.write("main.py", "import noise\nprint('here')\n")
+    for _ in range(6):
+        handle = await kitchen.start("python", "main.py")
+        assert (await handle.wait()).ok
+        assert handle.tail() == "here\n"
+        await until(lambda: not kitchen.building())
+    assert kitchen.driver.warm_statistics().warm == 0
+
+
+async def test_leaving_the_driver_while_a_fork_is_under_way(tmp_path, until):
+    """The fork is heard out: whatever is cancelled first, its child is followed or killed, and nothing is left."""
+    children = set(psutil.Process().children(recursive=True))
+    with trio.CancelScope() as scope:
+        async with open_kitchen(tmp_path) as kitchen:
+            kitchen.write("main.py", "import decimal, time, sys\ntime.sleep(600 if sys.stdin.read() else 0)\n")
+            await kitchen.until_warm("python", "main.py")
+            assert kitchen.driver.warm is not None
+            (entry,) = kitchen.driver.warm._entries.values()
+            os.kill(entry.template.process.pid, signal.SIGSTOP)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(kitchen.start, "python", "main.py")
+                await until(entry.template._one.locked)
+                scope.cancel()
+    assert set(psutil.Process().children(recursive=True)) <= children
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"A": "a\0b"}, {"A": "\ud800"}, {"COGAME_X": "a\0b"}, {"COGAME_X": "\ud800"}, {"COGAME_X=Y": "1"}],
+    ids=ascii,
+)
+async def test_what_cannot_be_passed_on_is_refused_warm_as_cold(kitchen, env, until):
+    """The refusal is that of a cold start, every time; neither the template nor the driver suffers."""
+    kitchen.write("main.py", "print('here')\n")
+    await kitchen.until_warm("python", "main.py")
+    for _ in range(3):
+        with pytest.raises(StartFailed, match="cannot be passed to a process"):
+            await kitchen.start("python", "main.py", env=env)
+        await until(lambda: not kitchen.building())
+    before = kitchen.driver.warm_statistics().warm
+    handle = await kitchen.start("python", "main.py")
+    assert (await handle.wait()).ok
+    assert kitchen.driver.warm_statistics().warm == before + 1
+
+
+async def test_templates_in_use_are_kept(kitchen, monkeypatch, until):
+    """With more roles in use than templates are kept, the others start cold; nobody's template makes room for the next role's."""
+    monkeypatch.setattr(warm, "TEMPLATES", 2)
+    kitchen.write("main.py", "import sys\nprint(sys.argv[1])\n")
+    for _ in range(3):
+        for name in ("a", "b", "c", "d"):
+            handle = await kitchen.start("python", "main.py", name)
+            assert (await handle.wait()).ok
+            assert handle.tail() == f"{name}\n"
+        await until(lambda: not kitchen.building())
+        assert len(kitchen.templates()) <= 2
+    assert kitchen.driver.warm_statistics().cold["as many templates as are kept are in use"] == 4
+
+
 async def test_the_least_used_template_makes_room(kitchen, monkeypatch, until, running):
     """There are never more templates than are kept; one that is let go of ends."""
     monkeypatch.setattr(warm, "TEMPLATES", 2)
+    monkeypatch.setattr(warm, "IDLE_SECONDS", 0.0)
     kitchen.write("main.py", "import sys\nprint(sys.argv[1])\n")
     seen: set[int] = set()
     for name in ("a", "b", "c", "d"):

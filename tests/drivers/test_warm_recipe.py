@@ -34,7 +34,7 @@ BAD = {
     ("-W",): "unknown options of the interpreter",
     ("absent.py",): "neither a module nor a script",
     ("bot.pyc",): "neither a module nor a script",
-    ("-m", "nul\0"): "a command that cannot be passed on",
+    ("-m", "nul\0"): "a command or a variable that cannot be passed on",
 }
 
 

@@ -67,7 +67,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
     Attributes:
         name: of the worker, for sentences.
-        driver: `process`, `warm`, `inproc`, or `module:function`, which is called with the image map and returns a driver.
+        driver: `process`, `inproc`, or `module:function`, which is called with the image map and returns a driver.
         images: what image names mean.
         local_file: the file to name when an image is missing.
         path: where modules are looked for.
@@ -164,7 +164,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         if not isinstance(error, CoworldError):
             return cls(
                 kinds=(),
-                what=f"a defect of this program ended a worker's task: {type(error).__name__}: {error}",
+                what=_sayable(f"a defect of this program ended a worker's task: {type(error).__name__}: {error}"),
                 todo="run the same command with --debug and report what it prints",
             )
         kinds = tuple(kind.__name__ for kind in type(error).__mro__ if issubclass(kind, CoworldError))
@@ -172,12 +172,18 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
         # A subclass may say more than the four values hold, a broken manifest's problems for example.
         extra = [line.strip() for line in lines[1:] if not line.startswith(("evidence: ", "try: ", "files: "))]
         evidence = "; ".join(filter(None, (error.evidence, *extra)))
-        return cls(kinds=kinds, what=error.what, evidence=evidence, todo=error.todo, where=error.where)
+        what, evidence, todo, where = map(_sayable, (error.what, evidence, error.todo, error.where))
+        return cls(kinds=kinds, what=what, evidence=evidence, todo=todo, where=where)
 
     def error(self) -> CoworldError:
         """The error again, of the nearest type that is known here; its exit code is the same."""
         kind = next((_KINDS[name] for name in self.kinds if name in _KINDS), InternalFault)
         return kind(self.what, evidence=self.evidence, todo=self.todo, where=self.where)
+
+
+def _sayable(text: str) -> str:
+    """The text, with half surrogate pairs, as names of files may have, escaped: a failure always travels."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 _KINDS: Mapping[str, type[CoworldError]] = {

@@ -399,11 +399,14 @@ class MemoryLink:
         return payload
 
     async def send_text(self, payload: bytes) -> None:
-        """Send one message. No checkpoint: receiving is where a player gives way.
+        """Send one message. A checkpoint only after work of `SHARE_SECONDS` without one: else receiving is where a player gives way.
 
         Raises:
             ConnectionClosed: the connection is closed.
         """
+        if self._turn.spent:
+            # Whoever sends without end and never receives would keep everybody waiting for ever.
+            await trio.lowlevel.checkpoint()
         if self._end is not None:
             raise ConnectionClosed(*self._end)
         socket = self._socket

@@ -14,6 +14,7 @@ from coworld_actors.batch.workers.wire import (
     Broken,
     Failure,
     Hello,
+    NotPlayed,
     Play,
     Played,
     Ready,
@@ -160,6 +161,14 @@ def test_an_unknown_type_becomes_the_nearest_known_one() -> None:
     found = Failure.of(ManifestRefused("a manifest", problems)).error()
     assert type(found) is Refused
     assert "$.x0: found 1; allowed: 2; $.x1" in found.evidence
+
+
+@pytest.mark.parametrize("error", [Refused("no file a\ud800", evidence="b\ud800"), OSError("a\ud800")], ids=ascii)
+def test_a_failure_always_travels(error) -> None:
+    """Half a surrogate pair, as names of files may have, is escaped; the worker lives on."""
+    failure = Failure.of(error)
+    assert frame(NotPlayed(id="e", failure=failure))
+    assert "a\\ud800" in failure.what
 
 
 def test_a_stranger_becomes_a_defect() -> None:

@@ -325,6 +325,25 @@ async def test_whoever_receives_without_end_gives_way(hall):
     assert turns > 5
 
 
+async def test_whoever_sends_without_end_gives_way(hall):
+    """A player that only ever sends lets other tasks run, and can be cancelled."""
+    link = hall.enter()
+    ran = False
+
+    async def other() -> None:
+        nonlocal ran
+        ran = True
+        scope.cancel()
+
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            for _ in range(100_000):
+                await link.send_text(b"again")
+    assert ran
+    assert len(hall.room.heard) < 100_000
+
+
 async def test_urls_of_other_hosts_are_not_of_memory(hall):
     """Nor is any URL, for somebody who lives in no house."""
     assert connect_in_memory(f"ws://{HOST}:1/player") is None
