@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from coworld_actors.batch.statistics.elo import NELO, elo_estimate, nelo_estimate, share
-from coworld_actors.batch.statistics.intervals import Estimate, standard_error
+from coworld_actors.batch.statistics.intervals import Estimate, standard_error, wilson
 from coworld_protocol.errors import Refused
 
 __all__ = ["PSEUDO", "BlockCount", "Decision", "Model", "Sprt", "SprtState", "llr_logistic", "llr_normalized"]
@@ -353,12 +353,14 @@ class Sprt:
         if seen:
             mean = math.fsum(seen) / len(seen)
             error = standard_error(seen)
-            reach = None if error is None else 1.959964 * error
+            # Blocks that are all alike have no spread, which is no certainty.
+            reach = 1.959964 * (error or 0.0)
+            low, high = (mean - reach, mean + reach) if reach else wilson(mean, len(seen))
             found = elo_estimate(
                 Estimate(
                     value=mean,
-                    low=None if reach is None else max(0.0, mean - reach),
-                    high=None if reach is None else min(1.0, mean + reach),
+                    low=None if error is None else max(0.0, low),
+                    high=None if error is None else min(1.0, high),
                 )
             )
         return SprtState(
