@@ -19,7 +19,7 @@ BEFORE = BatchOptions(manifest="/world/coworld_manifest.json", directory="/work"
         ({"players": ("b",)}, "the players was a b and is b"),
         ({"variants": ("duel",)}, "--variant was not given and is duel"),
         ({"seating": Seating.SHUFFLE}, "--seating was rotate and is shuffle"),
-        ({"reports": False}, "--no-reports was on and is off"),
+        ({"reports": True}, "--reports was off and is on"),
         ({"seed_key": "map.seed"}, "--seed-key was not given and is map.seed"),
         ({"images": {"bot:1": "/bot"}}, "--image was not given and is bot:1=/bot"),
         ({"kind": BatchKind.COMPARE}, "the command was run and is compare"),
