@@ -18,7 +18,7 @@ import msgspec
 
 from coworld_bench.worlds import World
 from coworld_drivers import ports
-from coworld_drivers.driver import Address, Launch
+from coworld_drivers.driver import Address, Launch, Mount
 from coworld_drivers.environment import role_environment
 from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
@@ -107,7 +107,7 @@ def _start(
         image=runnable.image,
         run=runnable.run,
         env={**runnable.env, **env},
-        writes=(own,),
+        mounts=(Mount(path=own, at="/own", writable=True),),
         stdout=log,
     )
     resolved = world.images.resolve(runnable.image, runnable.run, role=name)

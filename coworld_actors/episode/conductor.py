@@ -82,7 +82,10 @@ async def run_episode(
         InternalFault: a defect of ours; the episode is recorded all the same, with the reason `internal`.
     """
     # The site comes first: where thousands of episodes share one loop it lets them in one after the other.
-    async with driver.open_site(spec.id) as site, contextlib.AsyncExitStack() as transports:
+    async with (
+        driver.open_site(spec.id, seats=len(spec.plan.seats), doorway=spec.tap is not None) as site,
+        contextlib.AsyncExitStack() as transports,
+    ):
         workspace = Workspace.create(spec.directory, len(spec.plan.seats))
         trouble = Interrupt()
         with contextlib.ExitStack() as files:

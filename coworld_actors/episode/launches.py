@@ -5,7 +5,7 @@ from __future__ import annotations
 from coworld_actors.episode.probes import player_url
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import Workspace
-from coworld_drivers.driver import Address, Launch, Site, Wanted
+from coworld_drivers.driver import Address, Launch, Mount, Site, Wanted
 from coworld_protocol import contract
 from coworld_protocol.contract import Role
 
@@ -24,6 +24,7 @@ def wanted(spec: EpisodeSpec) -> list[Wanted]:
 def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
     """The game, for playing."""
     game = spec.plan.manifest.game
+    mounts = (workspace.for_game(),)
     return Launch(
         name="game",
         role=Role.GAME,
@@ -32,15 +33,15 @@ def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
         env={
             **game.runnable.env,
             **spec.role_env,
-            contract.ENV_CONFIG_URI: site.uri(workspace.config),
-            contract.ENV_RESULTS_URI: site.uri(workspace.results),
-            contract.ENV_SAVE_REPLAY_URI: site.uri(workspace.replay),
+            contract.ENV_CONFIG_URI: site.uri(workspace.config, mounts),
+            contract.ENV_RESULTS_URI: site.uri(workspace.results, mounts),
+            contract.ENV_SAVE_REPLAY_URI: site.uri(workspace.replay, mounts),
             contract.ENV_EPISODE_ID: spec.id,
             contract.ENV_GAME_NAME: game.name,
             contract.ENV_GAME_VERSION: game.version,
         },
         serves=True,
-        writes=(workspace.root,),
+        mounts=mounts,
         stdout=workspace.game_stdout,
         stderr=workspace.game_stderr,
     )
@@ -64,6 +65,7 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
     """
     runnable = spec.plan.seats[slot].runnable
     directory = workspace.player_directory(slot)
+    mounts = (Mount(path=directory, at=contract.CONTAINER_ARTIFACT, writable=True),)
     url = player_url(game, slot, token)
     return Launch(
         name=player_name(slot),
@@ -75,10 +77,10 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
             **spec.role_env,
             contract.ENV_PLAYER_WS_URL: url,
             contract.ENV_ENGINE_WS_URL: url,
-            contract.ENV_PLAYER_ARTIFACT_URL: site.uri(directory / contract.player_artifact_name(slot)),
+            contract.ENV_PLAYER_ARTIFACT_URL: site.uri(directory / contract.player_artifact_name(slot), mounts),
         },
         secret_env=spec.secret_env,
-        writes=(directory,),
+        mounts=mounts,
         stdout=workspace.player_log(slot),
     )
 
@@ -86,16 +88,18 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
 def replay_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
     """The game again, to show the replay; it sees nothing but the replay and appends to no other log."""
     game = spec.plan.manifest.game
-    directory = workspace.replay_check
+    mounts = (
+        Mount(path=workspace.replay, at=f"{contract.CONTAINER_REPLAY}/{workspace.replay.name}"),
+        Mount(path=workspace.replay_check, at=contract.CONTAINER_OWN, writable=True),
+    )
     return Launch(
         name="replay",
         role=Role.GAME,
         image=game.runnable.image,
         run=tuple(game.runnable.run),
-        env={**game.runnable.env, **spec.role_env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay)},
+        env={**game.runnable.env, **spec.role_env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay, mounts)},
         serves=True,
-        reads=(workspace.replay,),
-        writes=(directory,),
+        mounts=mounts,
         stdout=workspace.logs / "replay.stdout.log",
         stderr=workspace.logs / "replay.stderr.log",
     )

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
+from coworld_drivers.driver import Mount
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 
@@ -143,6 +144,7 @@ class Workspace:
         self.reports = root / "reports"
         self.grades = root / "grades"
         self.support = root / "support"
+        self.players = root / "players"
 
     @classmethod
     def create(cls, root: Path, slots: int) -> Workspace:
@@ -170,9 +172,19 @@ class Workspace:
             ) from error
         return workspace
 
+    def for_game(self) -> Mount:
+        """What the game sees of it: not what belongs to players, logs and supporting roles, where that can be hidden."""
+        hides = (self.logs.name, self.players.name, self.support.name)
+        return Mount(path=self.root, at=contract.CONTAINER_WORKSPACE, writable=True, hides=hides)
+
+    def for_reporter(self) -> Mount:
+        """What a reporter sees of it: all but the directories of others."""
+        hides = (self.players.name, self.support.name)
+        return Mount(path=self.root, at=contract.CONTAINER_WORKSPACE, hides=hides)
+
     def player_directory(self, slot: int) -> Path:
         """The directory that belongs to one player alone."""
-        return self.root / "players" / str(slot)
+        return self.players / str(slot)
 
     def player_log(self, slot: int) -> Path:
         """Where one player's output goes."""

@@ -12,7 +12,7 @@ from coworld_actors.episode.record import SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import FOR_READERS, FileRefused, Workspace, read_role_file, write_atomically
 from coworld_actors.evidence.one_shot import run_once
-from coworld_drivers.driver import Launch, Site
+from coworld_drivers.driver import Launch, Mount, Site
 from coworld_protocol import contract
 from coworld_protocol.contract import Role
 from coworld_protocol.manifest import RoleEntry
@@ -67,6 +67,10 @@ async def run_grader(
     directory = workspace.support_directory(name)
     directory.mkdir()
     written = directory / GRADE_FILE
+    mounts = (
+        Mount(path=workspace.bundle, at=f"{contract.CONTAINER_WORKSPACE}/{workspace.bundle.name}"),
+        Mount(path=directory, at=contract.CONTAINER_OWN, writable=True),
+    )
     launch = Launch(
         name=name,
         role=Role.GRADER,
@@ -75,11 +79,10 @@ async def run_grader(
         env={
             **entry.env,
             **spec.role_env,
-            contract.ENV_EPISODE_BUNDLE_URI: site.uri(workspace.bundle),
-            contract.ENV_GRADE_URI: site.uri(written),
+            contract.ENV_EPISODE_BUNDLE_URI: site.uri(workspace.bundle, mounts),
+            contract.ENV_GRADE_URI: site.uri(written, mounts),
         },
-        reads=(workspace.bundle,),
-        writes=(directory,),
+        mounts=mounts,
         stdout=workspace.logs / f"{name}.log",
     )
     end = await run_once(house, site, launch, spec.limits.support)

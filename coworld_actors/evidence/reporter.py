@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,7 +17,7 @@ from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import FileRefused, Workspace, is_role_file, read_role_file
 from coworld_actors.evidence.one_shot import run_once
 from coworld_actors.evidence.report_rules import MAX_UNPACKED, Report, check_report
-from coworld_drivers.driver import Launch, Site
+from coworld_drivers.driver import Launch, Mount, Site
 from coworld_protocol import contract
 from coworld_protocol.manifest import RoleEntry
 from coworld_protocol.messages.bundle import BundleManifest
@@ -33,11 +33,13 @@ CHUNK = 1024 * 1024
 """Bytes that are unpacked at a time; after each of them it can be called off."""
 
 
-def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, report: Path) -> ReportRequest:
+def report_request(
+    workspace: Workspace, site: Site, mounts: Sequence[Mount], bundle: BundleManifest, report: Path
+) -> ReportRequest:
     """What a reporter is asked to do, with every input under the URI by which it can really be read."""
 
     def artifact(path: Path, media_type: str) -> Artifact | None:
-        return Artifact(uri=site.uri(path), media_type=media_type) if is_role_file(path) else None
+        return Artifact(uri=site.uri(path, mounts), media_type=media_type) if is_role_file(path) else None
 
     def by_slot(paths: dict[str, Path], media_type: str) -> dict[str, Artifact]:
         found = {key: artifact(path, media_type) for key, path in paths.items()}
@@ -53,7 +55,7 @@ def report_request(workspace: Workspace, site: Site, bundle: BundleManifest, rep
         }
     return ReportRequest(
         request_id=f"report-{bundle.ereq_id}",
-        report_uri=site.uri(report),
+        report_uri=site.uri(report, mounts),
         episodes=(
             EpisodeInput(
                 episode_request_id=bundle.ereq_id,
@@ -79,15 +81,15 @@ async def run_reporter(
     directory = workspace.support_directory(name)
     directory.mkdir()
     target = directory / contract.FILE_REPORT
-    request = report_request(workspace, site, bundle, target)
+    mounts = (workspace.for_reporter(), Mount(path=directory, at=contract.CONTAINER_OWN, writable=True))
+    request = report_request(workspace, site, mounts, bundle, target)
     launch = Launch(
         name=name,
         role=contract.Role.REPORTER,
         image=entry.runnable().image,
         run=tuple(entry.run),
         env={**entry.env, **spec.role_env, contract.ENV_REPORT_REQUEST: msgspec.json.encode(request).decode()},
-        reads=(workspace.root,),
-        writes=(directory,),
+        mounts=mounts,
         stdout=workspace.logs / f"{name}.log",
     )
     end = await run_once(house, site, launch, spec.limits.support)

@@ -30,6 +30,7 @@ from coworld_drivers.driver import (
     ExitStatus,
     Launch,
     MachineFault,
+    Mount,
     StartFailed,
     Wanted,
 )
@@ -53,8 +54,9 @@ class FakeSite:
         self._handles: list[FakeHandle] = []
         self._closed = False
 
-    def uri(self, path: Path) -> str:
+    def uri(self, path: Path, mounts: Sequence[Mount] = ()) -> str:
         """The `file://` URI of `path`."""
+        del mounts
         return path.absolute().as_uri()
 
     @property
@@ -199,8 +201,11 @@ class FakeDriver:
         for site in tuple(self._open):
             site.kill()
 
-    def open_site(self, episode: str) -> AbstractAsyncContextManager[FakeSite]:
+    def open_site(
+        self, episode: str, *, seats: int = 0, doorway: bool = False
+    ) -> AbstractAsyncContextManager[FakeSite]:
         """A site for one episode; leaving it kills whatever still runs there. The body's exception leaves as it is."""
+        del seats, doorway
         return self._site(episode)
 
     @asynccontextmanager

@@ -21,6 +21,7 @@ from coworld_drivers.driver import (
     ExitStatus,
     Launch,
     LogFailed,
+    Usage,
 )
 from coworld_drivers.output import OutputLog
 from coworld_protocol import contract
@@ -122,6 +123,11 @@ class FakeHandle:
     def log_error(self) -> LogFailed | None:
         """Why its output is not complete on disk; None while all is well."""
         return next((log.error for log in self._logs if log.error is not None), None)
+
+    @property
+    def usage(self) -> Usage:
+        """Unknown: it runs in this process."""
+        return Usage()
 
     async def wait(self) -> ExitStatus:
         """Wait until it has ended and its output is on disk."""

@@ -26,13 +26,17 @@ __all__ = [
     "Driver",
     "ExitKind",
     "ExitStatus",
+    "ExtraPort",
     "Handle",
     "Insight",
     "Launch",
     "LogFailed",
     "MachineFault",
+    "Mount",
+    "Resources",
     "Site",
     "StartFailed",
+    "Usage",
     "Wanted",
 ]
 
@@ -97,6 +101,61 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.host}:{self.port}"
 
 
+class Mount(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or directory of this machine that a role may use.
+
+    Attributes:
+        path: where it is on this machine; absolute.
+        at: where a role with a file system of its own finds it; absolute, of POSIX form. Where roles see this machine's files
+            it is not used.
+        writable: whether the role may write there; only for directories.
+        hides: names of directories in `path` that the role is not to see. A place without file systems of its own cannot hide them.
+    """
+
+    path: Path
+    at: str
+    writable: bool = False
+    hides: tuple[str, ...] = ()
+
+
+class ExtraPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of a game besides the contract's one (contract 2.8).
+
+    Attributes:
+        inside: the port that the game listens on, 1..65535.
+        outside: the port of this machine's loopback address that leads to it; None leaves the choice to the driver.
+    """
+
+    inside: int
+    outside: int | None = None
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a machine a role may use; None leaves the choice to the place.
+
+    Attributes:
+        cpus: processors, 0.5 is half of one.
+        memory: bytes.
+        disk: bytes.
+    """
+
+    cpus: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a role has used, as far as its place can tell.
+
+    Attributes:
+        cpu_seconds: processor time of it and of everything that it started.
+        peak_memory: bytes; the most that it held at any moment that was looked at.
+    """
+
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
+
+
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
     """Everything needed to start one role.
 
@@ -108,8 +167,9 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
         env: variables, later ones of the contract already on top of the manifest's. Public.
         secret_env: variables that must not be written to a log, an event or an argv.
         serves: whether the role listens on the contract's port; its handle then has an address.
-        reads: files and directories of this machine that the role may read.
-        writes: directories of this machine that the role may write; the first is its own: its HOME and TMPDIR.
+        extra_ports: further ports that a serving role wants to be reached at (contract 2.8).
+        mounts: what of this machine the role may read and write. The first that is writable is its own: its HOME and TMPDIR.
+        resources: how much of the machine it may use, where a place can limit that.
         stdout: file that receives standard output.
         stderr: file that receives standard error; None merges it into `stdout`.
         log_limit: bytes kept of each stream.
@@ -122,11 +182,17 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     env: Mapping[str, str] = {}
     secret_env: Mapping[str, str] = {}
     serves: bool = False
-    reads: tuple[Path, ...] = ()
-    writes: tuple[Path, ...] = ()
+    extra_ports: tuple[ExtraPort, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    resources: Resources = Resources()
     stdout: Path
     stderr: Path | None = None
     log_limit: int = DEFAULT_LOG_LIMIT
+
+    @property
+    def home(self) -> Path | None:
+        """The role's own directory."""
+        return next((mount.path for mount in self.mounts if mount.writable), None)
 
     def __repr__(self) -> str:
         """Names what is secret, never its value."""
@@ -239,6 +305,11 @@ class Handle(Protocol):
         """Why its output is not complete on disk; None while all is well. It keeps running, `tail` keeps working."""
         ...
 
+    @property
+    def usage(self) -> Usage:
+        """What it has used; final once it has ended."""
+        ...
+
     async def wait(self) -> ExitStatus:
         """Wait until it has ended and its output is on disk. Any number of tasks may wait, any number of times."""
         ...
@@ -263,8 +334,12 @@ class Handle(Protocol):
 class Site(Protocol):
     """The place where the roles of one episode run together."""
 
-    def uri(self, path: Path) -> str:
-        """The URI under which a launched role finds `path` of this machine."""
+    def uri(self, path: Path, mounts: Sequence[Mount]) -> str:
+        """The URI under which a role that is launched with these mounts finds `path` of this machine.
+
+        Raises:
+            InternalFault: no mount holds the path.
+        """
         ...
 
     @property
@@ -313,6 +388,12 @@ class Driver(Protocol):
         """Kill every role of every site without waiting; for when there is no time for an orderly stop."""
         ...
 
-    def open_site(self, episode: str) -> AbstractAsyncContextManager[Site]:
-        """A site for one episode; leaving it stops whatever still runs there."""
+    def open_site(self, episode: str, *, seats: int = 0, doorway: bool = False) -> AbstractAsyncContextManager[Site]:
+        """A site for one episode; leaving it stops whatever still runs there.
+
+        Args:
+            episode: its id.
+            seats: how many players it has.
+            doorway: whether its roles have to reach a server of this runtime.
+        """
         ...

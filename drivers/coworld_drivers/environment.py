@@ -55,7 +55,7 @@ def role_environment(
     """
     env = inherited(environ)
     env["PATH"] = os.pathsep.join((str(resolved.interpreter.parent), env.get("PATH", os.defpath)))
-    own = str(launch.writes[0]) if launch.writes else ""
+    own = "" if launch.home is None else str(launch.home)
     env["HOME"] = own or "/nonexistent"
     if own:
         env["TMPDIR"] = own

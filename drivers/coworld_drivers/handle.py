@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import trio
 
 from coworld_drivers import ports
-from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed
+from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, Usage
 from coworld_drivers.lifeline import Lifeline
 from coworld_drivers.oom import OomCounter
 from coworld_drivers.output import OutputLog
@@ -65,6 +65,7 @@ class ProcessHandle:
         self._killed = False
         self._port_taken = False
         self._status: ExitStatus | None = None
+        self._usage = Usage()
         self._ended = trio.Event()
         # Keeps output flowing while the role is asked to end although everything around is cancelled. It has no deadline
         # while the site is open; ProcessSite.aclose(), which every way out of the site runs, sets one through limit().
@@ -95,6 +96,11 @@ class ProcessHandle:
     def log_error(self) -> LogFailed | None:
         """Why its output is not complete on disk; None while all is well."""
         return next((log.error for _, log in self._streams if log.error is not None), None)
+
+    @property
+    def usage(self) -> Usage:
+        """What it has used, as far as it was looked at."""
+        return self._usage
 
     async def wait(self) -> ExitStatus:
         """Wait until it has ended and its output is on disk."""

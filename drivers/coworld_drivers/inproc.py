@@ -21,7 +21,7 @@ from typing import NoReturn, Self
 
 import trio
 
-from coworld_drivers.driver import Address, Connections, Handle, Launch, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, Handle, Launch, Mount, StartFailed, Wanted
 from coworld_drivers.environment import inherited, role_environment
 from coworld_drivers.images import ImageMap
 from coworld_drivers.inproc_collector import patient_collector
@@ -140,8 +140,11 @@ class InprocDriver:
             site.kill()
         self._processes.kill_all()
 
-    def open_site(self, episode: str) -> AbstractAsyncContextManager[InprocSite]:
+    def open_site(
+        self, episode: str, *, seats: int = 0, doorway: bool = False
+    ) -> AbstractAsyncContextManager[InprocSite]:
         """A site for one episode; leaving it stops whatever still runs there."""
+        del seats, doorway
         return self._site(episode)
 
     @asynccontextmanager
@@ -204,8 +207,9 @@ class InprocSite:
         self._tell: Callable[[str], None] = lambda _: None
         self._closed = False
 
-    def uri(self, path: Path) -> str:
+    def uri(self, path: Path, mounts: Sequence[Mount] = ()) -> str:
         """The `file://` URI of `path`."""
+        del mounts
         return path.absolute().as_uri()
 
     async def start(self, launch: Launch) -> Handle:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed
+from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, Usage
 from coworld_drivers.inproc_output import STREAMS, RoleOutput, RoleStream
 from coworld_protocol.errors import CoworldError, InternalFault, alone, leaves
 from coworld_protocol.sdk.environment import ENVIRONMENT
@@ -67,6 +67,11 @@ class InprocHandle:
     def log_error(self) -> LogFailed | None:
         """Why its output is not complete on disk; None while all is well."""
         return next((output.log.error for output in self._outputs if output.log.error is not None), None)
+
+    @property
+    def usage(self) -> Usage:
+        """Unknown: all roles share one process."""
+        return Usage()
 
     async def wait(self) -> ExitStatus:
         """Wait until it has ended and its output is on disk."""

@@ -22,7 +22,7 @@ from typing import Self
 import trio
 
 from coworld_drivers import connections, ports
-from coworld_drivers.driver import Address, Connections, Doorway, Launch, MachineFault, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, Doorway, Launch, MachineFault, Mount, StartFailed, Wanted
 from coworld_drivers.environment import child_mark, inherited, role_environment, unpassable
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import ImageMap
@@ -159,7 +159,9 @@ class ProcessDriver:
         for site in tuple(self._open):
             site.kill()
 
-    def open_site(self, episode: str) -> AbstractAsyncContextManager[ProcessSite]:
+    def open_site(
+        self, episode: str, *, seats: int = 0, doorway: bool = False
+    ) -> AbstractAsyncContextManager[ProcessSite]:
         """A site for one episode; leaving it stops whatever still runs there, within `close_grace` + 5 s.
 
         An exception of the body leaves as it is, never wrapped in a group.
@@ -167,6 +169,7 @@ class ProcessDriver:
         Raises:
             ForkedProcess: this is a forked child of the process that made the driver.
         """
+        del seats, doorway
         self.lifeline.owner.require()
         self._sites += 1
         return self._site(episode, f"{self.mark}.{self._sites}")
@@ -202,8 +205,9 @@ class ProcessSite:
         self._files = LogFiles()
         self._closed = False
 
-    def uri(self, path: Path) -> str:
+    def uri(self, path: Path, mounts: Sequence[Mount] = ()) -> str:
         """The `file://` URI of `path`: a process sees the same files that we see."""
+        del mounts
         return path.absolute().as_uri()
 
     async def start(self, launch: Launch) -> ProcessHandle:

@@ -20,8 +20,11 @@ __all__ = [
     "BAD_TOKEN",
     "BAD_TOKEN_SILENCE",
     "BAD_TOKEN_STATUSES",
+    "CONTAINER_ARTIFACT",
     "CONTAINER_HOST",
+    "CONTAINER_OWN",
     "CONTAINER_PORT",
+    "CONTAINER_REPLAY",
     "CONTAINER_WORKSPACE",
     "CONTRACT_GET_TIMEOUT",
     "DIR_LOGS",
@@ -186,6 +189,15 @@ CONTAINER_PORT: Final = 8080
 
 CONTAINER_WORKSPACE: Final = "/coworld"
 """Where game and reporter containers see their workspace."""
+
+CONTAINER_ARTIFACT: Final = "/coworld-artifact"
+"""Where a local player container sees the directory for its artifact."""
+
+CONTAINER_REPLAY: Final = "/coworld-replay"
+"""Where a game container in replay mode sees the directory of the replay."""
+
+CONTAINER_OWN: Final = "/coworld-own"
+"""Where a container finds its own directory when the contract has no name for it; our choice."""
 
 ROUTE_HEALTH: Final = "/healthz"
 """GET; exactly 200 means ready. In every mode."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coworld_drivers.driver import Address, Launch
+from coworld_drivers.driver import Address, Launch, Mount
 from coworld_drivers.environment import child_mark, inherited, role_environment, unpassable
 from coworld_drivers.images import Resolved
 from coworld_drivers.janitor import MARK
@@ -65,7 +65,9 @@ def test_root_leads_the_python_path():
 
 def test_home_is_the_own_directory():
     """A role never gets our home; without a directory of its own it has none."""
-    env = build(writes=(Path("/own"), Path("/other")))
+    env = build(
+        mounts=(Mount(path=Path("/own"), at="/a", writable=True), Mount(path=Path("/other"), at="/b", writable=True))
+    )
     assert (env["HOME"], env["TMPDIR"]) == ("/own", "/own")
     assert build()["HOME"] == "/nonexistent"
     assert "TMPDIR" not in build()

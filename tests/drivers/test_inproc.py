@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from coworld_drivers.driver import ExitKind, Launch, StartFailed, Wanted
+from coworld_drivers.driver import ExitKind, Launch, Mount, StartFailed, Wanted
 from coworld_drivers.images import Image, ImageMap
 from coworld_drivers.inproc import FLUSH_SECONDS, InprocDriver, InprocSite
 from coworld_protocol.errors import PreconditionMissing
@@ -40,7 +40,7 @@ def launch(tmp_path):
             image="roles",
             run=run,
             env={"BEHAVIOUR": behaviour, "ME": "1", **env},
-            writes=(tmp_path,),
+            mounts=(Mount(path=tmp_path, at="/own", writable=True),),
             stdout=tmp_path / f"{name}.log",
         )
 

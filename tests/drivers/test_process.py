@@ -14,7 +14,7 @@ import psutil
 import pytest
 import trio
 
-from coworld_drivers.driver import Address, Connections, Doorway, ExitKind, MachineFault, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, Doorway, ExitKind, MachineFault, Mount, StartFailed, Wanted
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
@@ -305,7 +305,13 @@ async def test_environment_is_an_allow_list(bench, tmp_path):
     code = "import os; print(os.getcwd()); print(*(f'{k}={v}' for k, v in os.environ.items()), sep='\\n')"
     async with bench.site(environ=ours) as site:
         launch = bench.launch(
-            "python", "-c", code, env={"A": "public"}, secret_env={"B": "hidden-b"}, serves=True, writes=(own,)
+            "python",
+            "-c",
+            code,
+            env={"A": "public"},
+            secret_env={"B": "hidden-b"},
+            serves=True,
+            mounts=(Mount(path=own, at="/own", writable=True),),
         )
         assert "hidden-b" not in repr(launch)
         assert "B" in repr(launch)

@@ -58,8 +58,7 @@ async def test_a_player_gets_its_own_seat_and_nothing_else(spec_of, workspace: W
     assert launch.name == launches.player_name(1) == "player-1"
     assert launch.env[contract.ENV_PLAYER_WS_URL] == "ws://127.0.0.1:4711/player?slot=1&token=second-token"
     assert launch.env[contract.ENV_ENGINE_WS_URL] == launch.env[contract.ENV_PLAYER_WS_URL]
-    assert launch.writes == (workspace.player_directory(1),)
-    assert launch.reads == ()
+    assert [m.path for m in launch.mounts] == [workspace.player_directory(1)]
     assert launch.stdout == workspace.player_log(1)
     assert launch.stderr is None
     everything = " ".join(launch.env.values())
@@ -83,8 +82,8 @@ async def test_the_replay_is_shown_by_a_game_that_sees_nothing_else(
     """No configuration, no results, logs and a directory of its own."""
     launch = launches.replay_launch(spec_of(), workspace, site)
     assert launch.env == {contract.ENV_LOAD_REPLAY_URI: workspace.replay.as_uri()}
-    assert launch.reads == (workspace.replay,)
-    assert launch.writes == (workspace.replay_check,)
+    assert [m.path for m in launch.mounts if not m.writable] == [workspace.replay]
+    assert launch.home == workspace.replay_check
     assert launch.stdout not in {workspace.game_stdout, workspace.game_stderr}
 
 

@@ -16,7 +16,7 @@ from coworld_actors.episode.probes import player_url
 from coworld_actors.episode.referee import Findings, Referee, RefereeMessage
 from coworld_actors.episode.usher import Usher
 from coworld_actors.episode.workspace import Workspace
-from coworld_drivers.driver import Address, Launch
+from coworld_drivers.driver import Address, Launch, Mount
 from coworld_drivers.process import ProcessSite
 from coworld_protocol import contract
 from tests.coworlds import IMAGE
@@ -33,7 +33,7 @@ async def start_player(
             image=IMAGE,
             run=(*before, "python", "scripted_player.py"),
             env={contract.ENV_PLAYER_WS_URL: player_url(address, slot, "t"), "BEHAVIOUR": behaviour},
-            writes=(workspace.player_directory(slot),),
+            mounts=(Mount(path=workspace.player_directory(slot), at="/own", writable=True),),
             stdout=workspace.player_log(slot),
         )
     )

@@ -9,13 +9,20 @@ import trio
 
 from coworld_actors.actors import SupervisorRef
 from coworld_actors.evidence.one_shot import OneShotEnd, run_once
-from coworld_drivers.driver import Launch
+from coworld_drivers.driver import Launch, Mount
 from coworld_drivers.process import ProcessSite
 from tests.coworlds import IMAGE
 
 
 def shell(tmp_path: Path, *run: str, image: str = IMAGE, name: str = "once") -> Launch:
-    return Launch(name=name, role="grader", image=image, run=run, writes=(tmp_path,), stdout=tmp_path / f"{name}.log")
+    return Launch(
+        name=name,
+        role="grader",
+        image=image,
+        run=run,
+        mounts=(Mount(path=tmp_path, at="/own", writable=True),),
+        stdout=tmp_path / f"{name}.log",
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ async def test_a_reporter_is_asked_with_inputs_that_can_be_read(finished: Worksp
     """Every URI leads to a file with the content that is meant; absent artifacts are not named."""
     bundle = build_bundle(finished, "e-1")
     document = msgspec.json.decode(
-        msgspec.json.encode(report_request(finished, site, bundle, finished.root / "out.zip"))
+        msgspec.json.encode(report_request(finished, site, (), bundle, finished.root / "out.zip"))
     )
     assert document["type"] == "report_request"
     (episode,) = document["episodes"]

@@ -1,0 +1,312 @@
+"""The `docker` program: what its answers mean, which of them are worth another try, and many questions in one call."""
+
+from __future__ import annotations
+
+import enum
+import os
+import re
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import trio
+
+from coworld_drivers.command import Client, Completed
+from coworld_drivers.driver import MachineFault
+from coworld_drivers.janitor import MARK
+from coworld_protocol.errors import PreconditionMissing
+
+__all__ = ["Docker", "DockerRefused", "EngineGone", "Trouble", "find_docker", "trouble_of"]
+
+CALL_SECONDS = 30.0
+"""For one call; the slowest that was seen on a busy machine, a start, took 6 s."""
+
+PATIENCE = 20.0
+"""Seconds for which an engine that is busy, or away for a restart, is asked again."""
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+
+class Trouble(enum.StrEnum):
+    """What a complaint of the client means."""
+
+    ENGINE_AWAY = "engine_away"
+    """No engine answers."""
+    FORBIDDEN = "forbidden"
+    """An engine is there, and this user may not talk to it."""
+    BUSY = "busy"
+    """It may work in a moment."""
+    NO_ANSWER = "no_answer"
+    """The call did not end in its time."""
+    NOT_FOUND = "not_found"
+    """There is no such container, network or image."""
+    CONFLICT = "conflict"
+    """The name is taken, or the thing is being removed already."""
+    OVERLAP = "overlap"
+    """The subnet is somebody else's, or there is none left."""
+    PORT_TAKEN = "port_taken"
+    """A host port is somebody else's."""
+    OTHER = "other"
+    """Anything else; what was asked for cannot be done."""
+
+
+_WORTH_ANOTHER_TRY = frozenset({Trouble.BUSY, Trouble.ENGINE_AWAY})
+
+_SIGNS: Sequence[tuple[Trouble, re.Pattern[str]]] = tuple(
+    (trouble, re.compile(text, re.IGNORECASE))
+    for trouble, text in (
+        (Trouble.FORBIDDEN, r"permission denied while trying to connect|dial unix \S+: connect: permission denied"),
+        (
+            Trouble.ENGINE_AWAY,
+            (
+                r"cannot connect to the docker daemon|is the docker daemon running|error during connect"
+                r"|connection refused|connection reset by peer|unexpected EOF|: EOF\b|broken pipe|daemon is shutting down"
+            ),
+        ),
+        (Trouble.PORT_TAKEN, r"port is already allocated|address already in use|ports are not available"),
+        (
+            Trouble.OVERLAP,
+            (
+                r"pool overlaps with other|could not find an available.*address pool|all predefined address pools"
+                r"|conflicts with network|networks have overlapping"
+            ),
+        ),
+        (Trouble.CONFLICT, r"is already in use by container|removal of container .* is already in progress"),
+        (
+            Trouble.BUSY,
+            (
+                r"device or resource busy|i/o timeout|TLS handshake timeout|context deadline exceeded|too many requests"
+                r"|resource temporarily unavailable|timeout exceeded|try again|has active endpoints|server is busy"
+                r"|error while removing network|failed to set up container networking.*timeout"
+            ),
+        ),
+        (Trouble.NOT_FOUND, r"no such (container|image|network|object)|network \S+ not found|error: no such"),
+    )
+)
+
+
+def trouble_of(done: Completed) -> Trouble:
+    """What a call that did not end well has met with.
+
+    Exit codes are no help: the client ends with 125 for each of them, and with a container's own code when that is 125.
+    """
+    if done.code is None:
+        return Trouble.NO_ANSWER
+    return next((trouble for trouble, sign in _SIGNS if sign.search(done.stderr)), Trouble.OTHER)
+
+
+class DockerRefused(MachineFault):
+    """The engine did not do what was asked for.
+
+    Attributes:
+        trouble: what it met with.
+    """
+
+    def __init__(self, what: str, trouble: Trouble, *, evidence: str = "", todo: str = "") -> None:
+        super().__init__(what, evidence=evidence, todo=todo or _TODO.get(trouble, "run `coworld-actors doctor`"))
+        self.trouble = trouble
+
+
+class EngineGone(DockerRefused):
+    """No engine answers, or not in time: nobody's fault who plays."""
+
+
+_TODO = {
+    Trouble.ENGINE_AWAY: "start the engine (`systemctl start docker`, or `dockerd`), or set DOCKER_HOST; "
+    "`coworld-actors doctor` looks at it",
+    Trouble.FORBIDDEN: "add this user to the group `docker`, or set DOCKER_HOST to a rootless engine",
+    Trouble.NO_ANSWER: "look at what the engine is doing (`docker info`, its log), then run again",
+    Trouble.BUSY: "run fewer episodes at a time, or look at the engine's log",
+    Trouble.OVERLAP: "remove networks that nobody needs (`coworld-actors gc`, `docker network prune`), "
+    "or name a range that is free in COWORLD_ACTORS_SUBNETS",
+    Trouble.PORT_TAKEN: "free that port, or leave the choice of the host port to us",
+}
+
+
+def find_docker(environ: Mapping[str, str]) -> str:
+    """The path of the client.
+
+    Raises:
+        PreconditionMissing: there is none.
+    """
+    found = shutil.which("docker", path=environ.get("PATH", os.defpath))
+    if found is None:
+        raise PreconditionMissing(
+            "the docker driver needs the `docker` program, and it is not on PATH",
+            todo="install it (Debian: docker.io or docker-cli), or use --driver process",
+        )
+    return os.path.abspath(found)  # noqa: PTH100 - a link stays what it is: the client may look at its own name
+
+
+class Docker:
+    """An engine, as far as its client tells.
+
+    Args:
+        environ: our own environment: it says where the engine is.
+        mark: with which the janitor finds calls that outlive us; empty for none.
+        patience: seconds for which an engine that is busy or away is asked again.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ, *, mark: str = "", patience: float = PATIENCE) -> None:
+        client_environ = {**environ, "LC_ALL": "C", "DOCKER_CLI_HINTS": "false"}
+        client_environ.pop(MARK, None)
+        if mark:
+            client_environ[MARK] = mark
+        self.client = Client(find_docker(environ), client_environ)
+        self.patience = patience
+        self._inspecting = _Batch(self._inspect_all)
+        self._removing = _Batch(self._remove_all)
+        # Containers are removed while everything around is cancelled; `close` ends it.
+        self._scope = trio.CancelScope(shield=True)
+
+    async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Answer `inspect` and `remove` until `close`. To be run once, as a task."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._inspecting.serve)
+                nursery.start_soon(self._removing.serve)
+                task_status.started()
+
+    def close(self) -> None:
+        """End `serve`; nobody may wait for an answer any more."""
+        self._scope.cancel()
+
+    async def ask(
+        self,
+        *args: str,
+        what: str,
+        timeout: float = CALL_SECONDS,
+        stdin: bytes = b"",
+        env: Mapping[str, str] | None = None,
+        patience: float | None = None,
+        again: Callable[[Trouble], bool] = lambda trouble: trouble in _WORTH_ANOTHER_TRY,
+    ) -> Completed:
+        """Call the client until it works, or what it says is no reason to try again.
+
+        Args:
+            args: as for `Client.call`.
+            what: what cannot be done when it fails, as the beginning of a sentence.
+            timeout: seconds for each call.
+            stdin: as for `Client.call`.
+            env: as for `Client.call`.
+            patience: seconds after which no further try is made; None takes that of this engine.
+            again: whether a trouble is worth another try.
+
+        Raises:
+            EngineGone: no engine answers.
+            DockerRefused: it was not done, with the reason.
+        """
+        give_up = trio.current_time() + (self.patience if patience is None else patience)
+        pause = _FIRST_PAUSE
+        while True:
+            done = await self.client.call(*args, timeout=timeout, stdin=stdin, env=env)
+            if done.ok:
+                return done
+            trouble = trouble_of(done)
+            if not again(trouble) or trio.current_time() + pause > give_up:
+                away = trouble in {Trouble.ENGINE_AWAY, Trouble.NO_ANSWER, Trouble.FORBIDDEN}
+                raise (EngineGone if away else DockerRefused)(what, trouble, evidence=done.complaint)
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def inspect(self, container: str) -> Mapping[str, Any] | None:
+        """What the engine knows of a container; None when there is no such one. Questions that come at once share a call.
+
+        Raises:
+            EngineGone: no engine answers.
+            DockerRefused: it says something else than it should.
+        """
+        found: Mapping[str, Any] | None = await self._inspecting.of(container)
+        return found
+
+    async def remove(self, container: str) -> None:
+        """Remove a container, running or not, with its anonymous volumes; one that is gone already is no error.
+
+        Raises:
+            EngineGone: no engine answers.
+            DockerRefused: it is still there.
+        """
+        await self._removing.of(container)
+
+    async def _inspect_all(self, names: Sequence[str]) -> Mapping[str, Any]:
+        try:
+            done = await self.ask("container", "inspect", *names, what="containers cannot be looked at")
+            data = done.stdout
+        except DockerRefused as refused:
+            if refused.trouble is not Trouble.NOT_FOUND:
+                raise
+            # Those that exist are on stdout beside the complaint about the others.
+            done = await self.client.call("container", "inspect", *names, timeout=CALL_SECONDS)
+            data = done.stdout
+        try:
+            found = msgspec.json.decode(data or b"[]", type=list[dict[str, Any]])
+            return {str(each["Name"]).removeprefix("/"): each for each in found}
+        except (msgspec.DecodeError, KeyError) as error:
+            raise EngineGone(
+                "the docker client's answer cannot be read",
+                Trouble.OTHER,
+                evidence=str(error),
+                todo="run `docker info`",
+            ) from error
+
+    async def _remove_all(self, names: Sequence[str]) -> Mapping[str, Any]:
+        def again(trouble: Trouble) -> bool:
+            # "removal already in progress": it is not gone yet.
+            return trouble in _WORTH_ANOTHER_TRY or trouble is Trouble.CONFLICT
+
+        try:
+            await self.ask(
+                "rm", "--force", "--volumes", *names, what=f"{', '.join(names)} cannot be removed", again=again
+            )
+        except DockerRefused as refused:
+            # Older clients complain about what is gone already, after having removed the rest.
+            if refused.trouble is not Trouble.NOT_FOUND:
+                raise
+        return {}
+
+
+class _Batch:
+    """Questions about names: all that come while a call is under way are asked in the next one.
+
+    Args:
+        ask: asks about several names at once; a name without an answer is answered None.
+    """
+
+    def __init__(self, ask: Callable[[Sequence[str]], Awaitable[Mapping[str, Any]]]) -> None:
+        self._ask = ask
+        self._waiting: dict[str, list[_Answer]] = {}
+        self._work = trio.Event()
+
+    async def of(self, name: str) -> Any:
+        answer = _Answer()
+        self._waiting.setdefault(name, []).append(answer)
+        self._work.set()
+        await answer.there.wait()
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    async def serve(self) -> None:
+        while True:
+            await self._work.wait()
+            self._work = trio.Event()
+            asked, self._waiting = self._waiting, {}
+            found: Mapping[str, Any] = {}
+            failure: DockerRefused | None = None
+            try:
+                found = await self._ask(tuple(asked))
+            except DockerRefused as error:
+                failure = error
+            for name, answers in asked.items():
+                for answer in answers:
+                    answer.value, answer.error = found.get(name), failure
+                    answer.there.set()
+
+
+class _Answer:
+    def __init__(self) -> None:
+        self.there = trio.Event()
+        self.value: Any = None
+        self.error: DockerRefused | None = None
