@@ -56,7 +56,7 @@ async def test_a_link_is_no_artifact(finished: Workspace, site: ProcessSite, tmp
     finished.replay.unlink()
     finished.replay.symlink_to(tmp_path)
     finished.results.unlink()
-    request = report_request(finished, site, build_bundle(finished, "e-1"), tmp_path / "out.zip")
+    request = report_request(finished, site, (), build_bundle(finished, "e-1"), tmp_path / "out.zip")
     assert request.episodes[0].artifacts.replay is None
     assert request.episodes[0].artifacts.results is None
 
