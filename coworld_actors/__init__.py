@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coworld_actors.actors import ActorSystem, open_system
+    from coworld_actors.episode.pages import Pages
     from coworld_actors.episode.record import EpisodeRecord
     from coworld_actors.episode.spec import EpisodeSpec, Limits
     from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd, SeatReport, Verdict
@@ -45,6 +46,7 @@ __all__ = [
     "EpisodeSpec",
     "Limits",
     "LoadedManifest",
+    "Pages",
     "Runtime",
     "RuntimeClosed",
     "RuntimeFull",
@@ -63,6 +65,7 @@ __all__ = [
 
 _HOMES = {
     "actors": ("ActorSystem", "open_system"),
+    "episode.pages": ("Pages",),
     "episode.record": ("EpisodeRecord",),
     "episode.spec": ("EpisodeSpec", "Limits"),
     "episode.verdict": ("Blame", "EndReason", "SeatEnd", "SeatReport", "Verdict"),

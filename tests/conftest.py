@@ -15,9 +15,24 @@ import psutil
 import pytest
 
 from coworld_drivers.janitor import MARK, marked
+from tests.docker_engine import engine, python_image
+from tests.docker_images import orchard_image, orchard_manifest, paint_arena_image, pip_image, sdk_image
 from tests.event_schema import EventSchema
+from tests.references import reference
 
-__all__ = ["every_event_fits", "nothing_left_behind", "session_mark"]
+__all__ = [
+    "engine",
+    "every_event_fits",
+    "nothing_left_behind",
+    "orchard_image",
+    "orchard_manifest",
+    "paint_arena_image",
+    "pip_image",
+    "python_image",
+    "reference",
+    "sdk_image",
+    "session_mark",
+]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A suite that a shell runs in its background is deaf to SIGINT, and so is every program that it starts.

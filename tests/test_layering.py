@@ -55,6 +55,8 @@ MAY_IMPORT = {
     "coworld_actors/batch/pacing": RUNTIME | {"coworld_actors/batch/records", "coworld_actors/batch/pacing"},
     "coworld_actors/batch/workers": RUNTIME | {"coworld_actors/batch/local", "coworld_actors/batch/workers"},
     "coworld_actors/batch": RUNTIME | {"coworld_actors/batch", "coworld_actors/observe"},
+    "coworld_actors/doctor": RUNTIME
+    | {"coworld_actors/control", "coworld_actors/batch/pacing", "coworld_actors/doctor"},
     "coworld_actors/cli": BELOW | {"coworld_actors", "coworld_bench"},
     "coworld_bench": RUNTIME | {"coworld_actors/observe", "coworld_actors/batch", "coworld_bench"},
     "coworld_actors/__main__.py": {"coworld_actors/cli"},

@@ -69,6 +69,7 @@ def play_by_hand(world: World) -> ByHand:
             url = f"ws://{address}{contract.ROUTE_PLAYER}?slot={seat.slot}&token={token}"
             own = place / f"player-{seat.slot}"
             own.mkdir()
+            assert seat.runnable is not None, "nobody plays a benchmark"
             player = _start(
                 stack, world, f"player-{seat.slot}", seat.runnable, own, {contract.ENV_PLAYER_WS_URL: url}, None
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,9 +14,12 @@ from coworld_actors.batch.specs import PlayerSpec, RefKind, entrant_names
 from coworld_actors.manifest.load import LoadedManifest
 from coworld_actors.manifest.overrides import Override
 from coworld_actors.manifest.seats import (
+    PERSONS_PART,
     EpisodePlan,
+    Part,
     SeatPlan,
     build_plan,
+    check_people,
     config_changes,
     seated,
     unique_names,
@@ -93,6 +96,7 @@ class Plans:
             variant_id=stage.variant_id,
             game_config=self._config(stage, names, scheduled.seed),
             seats=tuple(seats),
+            origin=stage.origin,
         )
 
     def check_seeds(self, first: int, last: int) -> None:
@@ -237,6 +241,7 @@ def plan_single(
     overrides: Sequence[str] = (),
     pins: Sequence[str] = (),
     run: tuple[str, ...] = (),
+    people: Collection[int] = (),
 ) -> tuple[EpisodePlan, ImageMap]:
     """One episode that belongs to no batch: nobody injects a seed, and without specs the fixture's players are seated.
 
@@ -248,6 +253,7 @@ def plan_single(
         overrides: `KEY=JSON` of `--set`.
         pins: `KEY=VALUE` of `--pin`, applied after them.
         run: `--run`: command of the entrants that are images.
+        people: seats that people take; the players share the others.
 
     Returns:
         The plan, and the images with those that commands and functions need.
@@ -257,16 +263,34 @@ def plan_single(
         ManifestRefused: the configuration breaks the game's schema.
     """
     if not specs:
-        known = images.names()
-        return build_plan(loaded, variant=variant, overrides=overrides, pins=pins, run=run, known_images=known), images
+        plan = build_plan(
+            loaded,
+            variant=variant,
+            overrides=overrides,
+            pins=pins,
+            run=run,
+            known_images=images.names(),
+            people=people,
+        )
+        return plan, images
     refuse_idle_run(specs, run)
     changes = config_changes(loaded, overrides, pins)
     stage = set_stage(loaded, variant, changes)
-    (base,) = shared_lineup([spec.share for spec in specs], [spec.ref for spec in specs])(stage.seats, 0)
+    check_people(stage, people)
+    others = stage.seats - len(people)
+    if not others:
+        raise Refused(
+            f"there is no seat for {specs[0].called}", evidence="people have all seats", todo="leave the players out"
+        )
+    (base,) = shared_lineup([spec.share for spec in specs], [spec.ref for spec in specs])(others, 0)
     own = with_own_images(images, specs)
-    parts: list[tuple[str, str, Runnable]] = []
-    for entrant, fixture in zip(base, stage.entries, strict=True):
-        spec = specs[entrant]
+    parts: list[Part] = []
+    turn = iter(base)
+    for slot, fixture in enumerate(stage.entries):
+        if slot in people:
+            parts.append(PERSONS_PART)
+            continue
+        spec = specs[next(turn)]
         entry = stage.manifest.find_player(spec.ref) if spec.kind is RefKind.PLAYER else None
         name = entry.name if entry is not None and not spec.name else spec.called
         parts.append((spec.ref, name, runnable_of(spec, fixture, stage.manifest, run, own)))

@@ -10,11 +10,15 @@ from collections.abc import Sequence
 import click
 
 from coworld_actors.cli.bench import bench
+from coworld_actors.cli.build import build
 from coworld_actors.cli.compare import compare
 from coworld_actors.cli.ctl import ctl
+from coworld_actors.cli.doctor import doctor
 from coworld_actors.cli.episodes import episodes
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, handling
+from coworld_actors.cli.gc import gc
 from coworld_actors.cli.pickup import pickup
+from coworld_actors.cli.play import play
 from coworld_actors.cli.run import run, scrimmage
 from coworld_actors.cli.streams import Stream
 from coworld_actors.cli.traffic import traffic
@@ -41,10 +45,14 @@ def cli(context: click.Context) -> int:
 
 
 cli.add_command(bench)
+cli.add_command(build)
 cli.add_command(compare)
 cli.add_command(ctl)
+cli.add_command(doctor)
 cli.add_command(episodes)
+cli.add_command(gc)
 cli.add_command(pickup)
+cli.add_command(play)
 cli.add_command(run)
 cli.add_command(scrimmage)
 cli.add_command(traffic)

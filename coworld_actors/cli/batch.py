@@ -23,7 +23,7 @@ from coworld_actors.cli.batch_records import BatchRecords, refuse_taken
 from coworld_actors.cli.batch_request import BatchRequest
 from coworld_actors.cli.batch_screen import BatchScreen
 from coworld_actors.cli.exits import Outcome, worse
-from coworld_actors.cli.play import link_latest, refuse_undecodable
+from coworld_actors.cli.single import link_latest, refuse_undecodable
 from coworld_protocol.errors import Refused
 
 __all__ = ["play_batch"]

@@ -18,7 +18,7 @@ from coworld_actors.batch.session import Session, open_session
 from coworld_actors.batch.store import BatchStore
 from coworld_actors.cli.batch_screen import BatchScreen
 from coworld_actors.cli.exits import Interrupted, Outcome, answer
-from coworld_actors.cli.play import HARD_STOP, control_socket
+from coworld_actors.cli.single import HARD_STOP, control_socket
 from coworld_protocol.errors import alone
 
 __all__ = ["Played", "play_under_signals"]

@@ -54,6 +54,7 @@ __all__ = [
     "show_list",
     "show_statistics",
     "show_tree",
+    "until_sigterm",
 ]
 
 AnswerType = TypeVar("AnswerType", bound=Reply)
@@ -119,7 +120,7 @@ def _run(target: Target, work: Callable[[_Talk], Awaitable[list[Answer]]], *, li
 
     async def talk() -> None:
         nonlocal terminated
-        with _until_sigterm() as scope:
+        with until_sigterm() as scope:
             async with open_runtimes(path=target.path, which=target.which) as (connections, troubles):
                 answers.extend(await work(_Talk(target, connections, troubles, stdout)))
                 errors.extend(troubles)
@@ -148,7 +149,7 @@ def _run(target: Target, work: Callable[[_Talk], Awaitable[list[Answer]]], *, li
 
 
 @contextlib.contextmanager
-def _until_sigterm() -> Generator[trio.CancelScope]:
+def until_sigterm() -> Generator[trio.CancelScope]:
     """A scope that SIGTERM cancels: trio keeps SIGINT's exception out of its own workings, and no other signal's."""
     token = trio.lowlevel.current_trio_token()
 

@@ -16,8 +16,8 @@ from coworld_actors.batch.specs import COMMAND_PREFIX, FUNCTION_PREFIX
 from coworld_actors.batch.store import BatchHead, differences, read_batch
 from coworld_actors.cli.episodes_view import repeat_lines
 from coworld_actors.cli.exits import Outcome, worse
-from coworld_actors.cli.play import exit_code_of, play_spec, refuse_undecodable
 from coworld_actors.cli.screen import Detail, Screen
+from coworld_actors.cli.single import exit_code_of, play_spec, refuse_undecodable
 from coworld_actors.cli.streams import Stream
 from coworld_actors.episode.spec import new_id
 from coworld_actors.runtime.driver_choice import choose_driver

@@ -1,257 +1,95 @@
-"""Behind `coworld-actors run`: load, check, play under signals, show."""
+"""`coworld-actors play`: sit down and play, or watch."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-import signal
-from collections.abc import AsyncGenerator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-import msgspec
-import trio
+import click
 
-from coworld_actors.batch.commands import check_players
-from coworld_actors.batch.plans import plan_single
-from coworld_actors.batch.specs import parse_spec
-from coworld_actors.cli.event_file import EventFile, EventLines
-from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, worse
-from coworld_actors.cli.screen import Detail, Screen
-from coworld_actors.cli.streams import encodable
-from coworld_actors.control import open_control
-from coworld_actors.episode.interrupt import Interrupt
-from coworld_actors.episode.record import EpisodeRecord
-from coworld_actors.episode.spec import EpisodeSpec, Limits, TapSpec, new_id
-from coworld_actors.episode.verdict import EndReason
-from coworld_actors.manifest.load import load_manifest
-from coworld_actors.observe.trace_context import trace_variables
-from coworld_actors.runtime.admission import Admission
-from coworld_actors.runtime.driver_choice import choose_driver
-from coworld_actors.runtime.handle import EpisodeHandle
-from coworld_actors.runtime.opening import Attachment, OpenDriver, open_runtime
-from coworld_actors.runtime.runtime import Runtime
-from coworld_actors.traffic.report import Judgement
-from coworld_drivers.images import load_images
-from coworld_protocol.errors import CoworldError, Refused, alone
+from coworld_actors.cli.batch_options import output_options, pairs, secret_variables, tap_spec, world_options
+from coworld_actors.cli.exits import Outcome
+from coworld_protocol.errors import Refused
 
-__all__ = [
-    "HARD_STOP",
-    "STDOUT",
-    "Options",
-    "control_socket",
-    "exit_code_of",
-    "link_latest",
-    "play",
-    "play_spec",
-    "refuse_undecodable",
-]
+__all__ = ["play"]
 
-STDOUT = Path("-")
-"""What `--events` is given for a record a line on stdout."""
-
-HARD_STOP = 1.5
-"""Seconds that a second signal leaves for the rest; then the process ends and the janitor sweeps."""
-
-OWN_FAILURES = {EndReason.INFRASTRUCTURE: Exit.PRECONDITION, EndReason.INTERNAL: Exit.INTERNAL}
-"""Ends that are neither the game's nor a player's doing: they have the code of the error that would say so beforehand."""
+ALL = "all"
 
 
-BUDGET = {Judgement.PASSED: Exit.GOOD, Judgement.FAILED: Exit.GATE, Judgement.REFUSED: Exit.PRECONDITION}
-"""What a good episode ends with under `--budget`; one that could not be judged lacked something to be judged by."""
+@click.command()
+@click.argument("manifest")
+@click.argument("players", metavar="[PLAYER]...", nargs=-1)
+@click.option(
+    "--seat",
+    "seats",
+    metavar="N|all",
+    multiple=True,
+    help="A seat that is yours, from 0 on; without any you watch.",
+)
+@click.option(
+    "--open/--no-open",
+    "browser",
+    default=None,
+    help="Open the pages in a browser.  [default: on a terminal with a screen]",
+)
+@world_options
+@output_options
+@click.pass_context
+def play(context: click.Context, /, manifest: str, players: tuple[str, ...], **_: Any) -> Callable[[], Outcome]:
+    """Play the Coworld that MANIFEST describes yourself, or watch others: one episode, with its pages in your browser.
 
+    PLAYERs, or the manifest's own, have the seats that you do not take. The episode goes on until it ends or Ctrl-C ends it. The
+    addresses of your seats are shown here and written nowhere: whoever has one has the seat.
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the command line said."""
+    \b
+    Examples:
+      coworld-actors play coworld_manifest.json --seat 0
+      coworld-actors play coworld_manifest.json greedy --seat 0 --seat 2 --variant four --no-open
+      coworld-actors play coworld_manifest.json greedy random
+    """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
+    from coworld_actors.cli.screen import Detail
+    from coworld_actors.cli.single import Guests, Options, play_single
+    from coworld_actors.episode.spec import Limits
 
-    manifest: str
-    players: tuple[str, ...] = ()
-    variant: str | None = None
-    overrides: tuple[str, ...] = ()
-    images: Mapping[str, str] = {}
-    run: tuple[str, ...] = ()
-    driver: str = "process"
-    secret_env: Mapping[str, str] = {}
-    limits: Limits = Limits()
-    verify_replay: bool = False
-    reports: bool = True
-    tap: TapSpec | None = None
-    output: Path | None = None
-    events: Path | None = None
-    detail: Detail = Detail.NORMAL
-    as_json: bool = False
-
-
-def play(options: Options) -> Outcome:
-    """Play one episode as asked and show how it went.
-
-    Raises:
-        CoworldError: nothing was played.
-    """
-    loaded = load_manifest(options.manifest)
-    images = load_images(loaded.directory, options.images)
-    ids = [each.id for each in loaded.manifest.player]
-    specs = [parse_spec(text, players=ids, images=images.names()) for text in options.players]
-    plan, images = plan_single(
-        loaded, images, specs, variant=options.variant, overrides=options.overrides, run=options.run
+    values = context.params
+    if values["driver"] == "inproc":
+        raise Refused(
+            "nobody can play with --driver inproc",
+            evidence="its games are tasks of this process and have no port for a browser",
+            todo="leave --driver out, or use --driver docker",
+        )
+    if len(values["variants"]) > 1:
+        raise Refused("play is one episode, and several variants are given", todo="name one --variant")
+    return functools.partial(
+        play_single,
+        Options(
+            manifest=manifest,
+            players=players,
+            variant=values["variants"][0] if values["variants"] else None,
+            overrides=values["overrides"],
+            images=pairs(values["images"], "--image", "NAME=DIR"),
+            run=values["run_tokens"],
+            driver=values["driver"],
+            secret_env=secret_variables(values["secrets"]),
+            limits=Limits(timeout=values["timeout"]),
+            verify_replay=values["verify_replay"],
+            reports=values["reports"] is not False,
+            tap=tap_spec(tap=values["tap"], budget=values["budget"], record=values["record"], chaos=values["chaos"]),
+            guests=Guests(seats=_seats(values["seats"]), browser=values["browser"]),
+            output=values["output"],
+            events=values["events"],
+            detail=Detail.QUIET if values["quiet"] else Detail.VERBOSE if values["verbose"] else Detail.NORMAL,
+            as_json=values["as_json"],
+        ),
     )
-    check_players(specs, images)
-    episode = new_id()
-    directory = options.output or Path("runs") / episode
-    recording = options.tap.recording if options.tap is not None else None
-    refuse_undecodable({"--output": directory, "--events": options.events, "--record": recording})
-    spec = EpisodeSpec(
-        id=episode,
-        plan=plan,
-        directory=directory,
-        limits=options.limits,
-        verify_replay=options.verify_replay,
-        reports=options.reports,
-        role_env=trace_variables(os.environ),
-        tap=options.tap,
-        secret_env=options.secret_env,
-    )
-    streams = options.events == STDOUT
-    screen = Screen(options.detail, as_json=options.as_json or streams)
-    for warning in loaded.warnings:
-        screen.note(f"warning: {warning}")
-    for image in dict.fromkeys(seat.runnable.image for seat in plan.seats if seat.player_id == seat.runnable.image):
-        own = images.command(image)
-        if own and not options.run:
-            screen.note(f"warning: {image} plays with the command of its seat, not with its own {own}; see --run")
-    events: EventFile | EventLines | None = None
-    if options.events is not None:
-        events = EventLines() if streams else EventFile(options.events, directory, len(plan.seats))
-    driver = choose_driver(options.driver, images, screen.note)
-    with events if events is not None else contextlib.nullcontext():
-        record, received = trio.run(play_spec, spec, driver, screen, events, options.as_json)
-    if options.output is None and record.directory:
-        link_latest(spec.directory)
-    screen.outcome(record, interrupted=received is not None)
-    code = exit_code_of(record, received)
-    error = screen.trouble or (events.trouble if events is not None else None)
-    return Outcome(exit_code=worse(code, error) if error else code, episodes=(record,), error=error, lines=streams)
 
 
-async def play_spec(
-    spec: EpisodeSpec, driver: OpenDriver, screen: Screen, events: EventFile | EventLines | None, as_json: bool
-) -> tuple[EpisodeRecord, int | None]:
-    """Play under signals; returns the record, and the first signal if there was one."""
-    interrupt = Interrupt()
-    received: list[int] = []
-    failure: Exception | None = None
-    record: EpisodeRecord | None = None
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, interrupt, driver, spec, screen, received, as_json)
-        try:
-            record = await _shown(interrupt, driver, spec, screen, events, nursery)
-        except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise alone(failure)
-    assert record is not None
-    return record, received[0] if received else None
-
-
-async def _shown(
-    interrupt: Interrupt,
-    driver: OpenDriver,
-    spec: EpisodeSpec,
-    screen: Screen,
-    events: EventFile | EventLines | None,
-    nursery: trio.Nursery,
-) -> EpisodeRecord:
-    admission = Admission(parallel=1)
-    async with open_runtime(driver, name=spec.id, admission=admission, attach=[control_socket(screen.note)]) as runtime:
-        with contextlib.ExitStack() as stack:
-            if events is not None:
-                stop = functools.partial(interrupt.throw, "--events cannot be written")
-                stack.enter_context(events.follow(runtime.system.events, stop))
-            stack.enter_context(screen.follow(runtime.system.events, spec))
-            handle = await runtime.start_episode(spec)
-            nursery.start_soon(_pass_on, interrupt, handle)
-            return await handle.wait()
-
-
-def control_socket(note: Callable[[str], None]) -> Attachment:
-    """The socket for `coworld-actors ctl`; a place where there can be none is no reason not to play."""
-
-    @contextlib.asynccontextmanager
-    async def attached(runtime: Runtime) -> AsyncGenerator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                await stack.enter_async_context(open_control()(runtime))
-            except CoworldError as error:
-                note(f"warning: no control socket: {error.what}")
-            yield
-
-    return attached
-
-
-async def _pass_on(interrupt: Interrupt, handle: EpisodeHandle) -> None:
-    handle.cancel(await interrupt.wait())
-
-
-async def _watch_signals(
-    interrupt: Interrupt,
-    driver: OpenDriver,
-    spec: EpisodeSpec,
-    screen: Screen,
-    received: list[int],
-    as_json: bool,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    """The first SIGINT or SIGTERM ends the episode in order, the second one at once."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            received.append(number)
-            if len(received) == 1:
-                screen.note("stopping: every role is asked to end; a second signal kills them")
-                interrupt.throw(f"{signal.Signals(number).name} received")
-            else:
-                driver.kill_all()
-                await trio.sleep(HARD_STOP)
-                screen.restore()
-                error = Interrupted(
-                    f"a second signal, {signal.Signals(number).name}, ended episode {spec.id} before it was judged",
-                    where=str(spec.directory),
-                )
-                os._exit(answer(Outcome(exit_code=128 + received[0], error=error), as_json=as_json))
-
-
-def refuse_undecodable(paths: Mapping[str, Path | None]) -> None:
-    """A path goes into JSON, which has no way to spell a byte that is no UTF-8."""
-    for option, path in paths.items():
-        if path is not None:
-            # Absolute: our working directory may have such a name.
-            name = str(path.absolute())
-            if encodable(name) != name:
-                raise Refused(
-                    f"{option} {encodable(name)} cannot be used: its name is not UTF-8",
-                    todo=f"name another place with {option}",
-                )
-
-
-def exit_code_of(record: EpisodeRecord, received: int | None) -> Exit:
-    """What a single episode ends the process with."""
-    if received is not None:
-        return Exit.INTERRUPTED if received == signal.SIGINT else Exit.TERMINATED
-    if record.verdict.reason in OWN_FAILURES:
-        return OWN_FAILURES[record.verdict.reason]
-    if not (record.verdict.good and all(report.ok for report in record.reports)):
-        return Exit.FAILED
-    budget = record.tap.budget if record.tap is not None else None
-    return Exit.GOOD if budget is None else BUDGET[budget.judgement]
-
-
-def link_latest(directory: Path) -> None:
-    """Point `latest` beside the run at it; a link that cannot be made is no reason to fail."""
-    partial = directory.parent / f".latest-{directory.name}"
-    with contextlib.suppress(OSError):
-        partial.symlink_to(directory.name)
-        try:
-            partial.replace(directory.parent / "latest")
-        except OSError:
-            partial.unlink()
+def _seats(values: tuple[str, ...]) -> frozenset[int] | None:
+    """The seats of `--seat`; None for all."""
+    if ALL in values:
+        return None
+    for value in values:
+        if not (value.isascii() and value.isdigit() and len(value) <= 4):
+            raise Refused(f"--seat {value!r} is no seat", todo="write --seat N with N from 0 on, or --seat all")
+    return frozenset(map(int, values))

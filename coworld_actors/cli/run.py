@@ -115,8 +115,8 @@ def _batch(context: click.Context, manifest: str | None, players: tuple[str, ...
 
 
 def _single(context: click.Context, manifest: str | None, players: tuple[str, ...]) -> Callable[[], Outcome]:
-    from coworld_actors.cli.play import Options, play
     from coworld_actors.cli.screen import Detail
+    from coworld_actors.cli.single import Options, play_single
     from coworld_actors.episode.spec import Limits
 
     if manifest is None:
@@ -128,7 +128,7 @@ def _single(context: click.Context, manifest: str | None, players: tuple[str, ..
         )
     values = context.params
     return functools.partial(
-        play,
+        play_single,
         Options(
             manifest=manifest,
             players=players,

@@ -35,10 +35,12 @@ from coworld_actors.episode.events import (
     SeatJoined,
     SupportEnded,
 )
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.record import EpisodeRecord, SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.traffic.report import Judgement
 from coworld_actors.traffic.report import lines as tap_lines
+from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.printable import printable
 
@@ -86,6 +88,11 @@ class Screen:
         """What a user has to know when the outcome could not be shown."""
         return self._stdout.trouble("stdout")
 
+    @property
+    def attended(self) -> bool:
+        """Whether progress is shown on a terminal, so that somebody is likely to sit there."""
+        return self._stderr.isatty()
+
     def restore(self) -> None:
         """Give the terminal back as it was, for when the process ends from inside of `follow`."""
         if self._live is not None:
@@ -95,6 +102,18 @@ class Screen:
         """One sentence beside the progress."""
         if self._detail is not Detail.QUIET:
             self._progress.print(safe_text(text))
+
+    def pages(self, pages: Pages) -> None:
+        """Where to play and watch: addresses that hold tokens, for whoever reads along here and nobody else."""
+        lines = [f"play seat {slot}: {address}" for slot, address in sorted(pages.players.items())]
+        lines.append(f"watch: {pages.viewer}")
+        if pages.admin is not None:
+            lines.append(f"admin: {pages.admin}")
+        lines += [f"warning: {sentence}" for sentence in pages.missing]
+        if any(contract.ROUTE_CLIENT_PLAYER in sentence for sentence in pages.missing):
+            lines += [f"a program can play seat {slot}: {address}" for slot, address in sorted(pages.sockets.items())]
+        for line in lines:
+            self._progress.print(safe_text(line), soft_wrap=True)
 
     @contextlib.contextmanager
     def follow(self, stream: EventStream, spec: EpisodeSpec) -> Generator[None]:
@@ -220,6 +239,9 @@ class _Picture:
         self._states: dict[str, str] = {}
         self._since: dict[str, float] = {}
         self._clock = time.monotonic
+        for seat in spec.plan.seats:
+            if seat.runnable is None:
+                self._set(f"player-{seat.slot}", "a person's")
 
     def on_record(self, record: Record) -> None:
         """Take an event into the picture."""

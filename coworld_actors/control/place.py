@@ -36,6 +36,7 @@ __all__ = [
     "peer",
     "remove_dead",
     "sockets",
+    "stale",
 ]
 
 SUFFIX = ".sock"
@@ -304,14 +305,27 @@ def _link(hidden: Path, place: Path) -> bool:
     return True
 
 
+def stale(directory: Path) -> list[Path]:
+    """What dead processes have left there: sockets, also those that had no name yet.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    found: list[Path] = []
+    for path in sorted(directory.iterdir()):
+        hidden = _HIDDEN.fullmatch(path.name)
+        # A hidden one of the living may not listen yet.
+        ours = path.name.endswith(SUFFIX) or (hidden is not None and not _lives(int(hidden[1])))
+        if ours and is_dead(path):
+            found.append(path)
+    return found
+
+
 def _sweep(directory: Path) -> None:
     """Remove what dead processes have left."""
     with contextlib.suppress(OSError):
-        for path in directory.iterdir():
-            hidden = _HIDDEN.fullmatch(path.name)
-            # A hidden one of the living may not listen yet.
-            if path.name.endswith(SUFFIX) or (hidden and not _lives(int(hidden[1]))):
-                remove_dead(path)
+        for path in stale(directory):
+            remove_dead(path)
 
 
 def _lives(pid: int) -> bool:

@@ -21,6 +21,7 @@ referee, `judge.judge` turns them into the verdict.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import httpx
 import trio
@@ -40,6 +41,7 @@ from coworld_actors.episode.findings import Aborted, InfrastructureFault
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.judge import judge, seat_reports
 from coworld_actors.episode.launches import player_name
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.play import Play
 from coworld_actors.episode.reception import NetworkReception, OwnReception, Reception
 from coworld_actors.episode.record import EpisodeRecord, Recorder, SupportReport, write_record
@@ -63,7 +65,12 @@ STOP_DEADLINE = 60.0
 
 
 async def run_episode(
-    system: ActorSystem, driver: Driver, spec: EpisodeSpec, *, interrupt: Interrupt | None = None
+    system: ActorSystem,
+    driver: Driver,
+    spec: EpisodeSpec,
+    *,
+    interrupt: Interrupt | None = None,
+    on_pages: Callable[[Pages | None], object] = lambda _: None,
 ) -> EpisodeRecord:
     """Play one episode and let its reporters and graders work on it.
 
@@ -74,11 +81,12 @@ async def run_episode(
         driver: where its roles run; already entered and checked.
         spec: what to play.
         interrupt: ends the episode in an orderly way when it is raised.
+        on_pages: told where people find the game, once it lets them in; None where they cannot reach it.
 
     Raises:
         Refused: the directory is not new.
-        PreconditionMissing: the directory cannot be written, the recording cannot be made, or roles of this
-            driver cannot reach a tap of ours.
+        PreconditionMissing: the directory cannot be written, the recording cannot be made, roles of this
+            driver cannot reach a tap of ours, or people cannot reach its games.
         InternalFault: a defect of ours; the episode is recorded all the same, with the reason `internal`.
     """
     # The site comes first: where thousands of episodes share one loop it lets them in one after the other.
@@ -86,6 +94,11 @@ async def run_episode(
         driver.open_site(spec.id, seats=len(spec.plan.seats), doorway=spec.tap is not None) as site,
         contextlib.AsyncExitStack() as transports,
     ):
+        if spec.plan.people and site.insight is not None:
+            raise PreconditionMissing(
+                f"a person cannot play with the {driver.name} driver: its games have no port for a browser",
+                todo="use --driver process or --driver docker",
+            )
         workspace = Workspace.create(spec.directory, len(spec.plan.seats))
         trouble = Interrupt()
         with contextlib.ExitStack() as files:
@@ -105,7 +118,7 @@ async def run_episode(
             if site.insight is not None:
                 recorder.release()
             house = await system.start_supervisor(f"episode-{spec.id}", SupervisorSpec(scope=spec.id))
-            conductor = _Conductor(system, driver, site, house, transports, spec, workspace, recorder, tap)
+            conductor = _Conductor(system, driver, site, house, transports, spec, workspace, recorder, tap, on_pages)
             try:
                 return await conductor.conduct(interrupt or Interrupt(), trouble)
             except (ActorError, InternalFault) as error:
@@ -133,7 +146,9 @@ class _Conductor:
         workspace: Workspace,
         recorder: Recorder,
         tap: TapLog | None,
+        on_pages: Callable[[Pages | None], object],
     ) -> None:
+        self._on_pages = on_pages
         self._system = system
         self._driver = driver
         self._site = site
@@ -165,13 +180,26 @@ class _Conductor:
         referee = self._referee = await self._house.start_actor(
             ChildSpec(
                 name="referee",
-                start=lambda: Referee(len(spec.plan.seats), spec.limits.player_grace, trouble.throw),
+                start=lambda: Referee(
+                    len(spec.plan.seats), spec.limits.player_grace, trouble.throw, people=spec.plan.people
+                ),
                 restart=Restart.TEMPORARY,
             )
         )
         supervisor = await self._house.start_supervisor("play", Play.SUPERVISOR)
         reception = await self._reception(supervisor, referee)
-        play = Play(supervisor, self._site, referee, reception, spec, workspace, self._tokens, self._publish, self._tap)
+        play = Play(
+            supervisor,
+            self._site,
+            referee,
+            reception,
+            spec,
+            workspace,
+            self._tokens,
+            self._publish,
+            self._tap,
+            on_pages=self._on_pages,
+        )
         await play.run(interrupt, trouble)
         self._played = True
         self._enter(Phase.CHECKING)
@@ -199,7 +227,15 @@ class _Conductor:
     async def _reception(self, supervisor: SupervisorRef, referee: ActorRef[RefereeMessage]) -> Reception:
         insight = self._site.insight
         if insight is None:
-            return NetworkReception(supervisor, self._site, referee, await self._transport(), self._tokens)
+            return NetworkReception(
+                supervisor,
+                self._site,
+                referee,
+                await self._transport(),
+                self._tokens,
+                people=self._spec.plan.people,
+                strict=self._spec.probe,
+            )
         seats = {player_name(slot): slot for slot in range(len(self._tokens))}
         return OwnReception(insight, referee, self._publish, seats)
 
@@ -241,11 +277,15 @@ class _Conductor:
                     error=ErrorType.EPISODE_INCONCLUSIVE, message="the replay was not verified to the end"
                 )
         names = [
-            (seat.player_id, seat.name, str(workspace.player_log(seat.slot).relative_to(workspace.root)))
+            (
+                seat.player_id,
+                seat.name,
+                "" if seat.runnable is None else str(workspace.player_log(seat.slot).relative_to(workspace.root)),
+            )
             for seat in spec.plan.seats
         ]
         seats = seat_reports(facts, names, results)
-        return judge(facts, seats, results, replay), seats
+        return judge(facts, seats, results, replay, probed=spec.probe), seats
 
     def send_players_away(self) -> None:
         """Whoever leaves through an exception or a cancellation has no patience with players."""
@@ -284,6 +324,7 @@ class _Conductor:
             coworld=game.name,
             game_version=game.version,
             variant=self._spec.plan.variant_id,
+            manifest=self._spec.plan.origin,
             driver=self._driver.name,
             started=self._recorder.started,
             seconds=round(self._recorder.seconds(now), 6),

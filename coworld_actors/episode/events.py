@@ -7,6 +7,7 @@ import enum
 from coworld_actors.actors import Event
 from coworld_actors.episode.chaos import Direction, Fault
 from coworld_actors.episode.verdict import SeatReport, Verdict
+from coworld_drivers.driver import Usage
 
 __all__ = [
     "ChaosInjected",
@@ -109,6 +110,7 @@ class RoleEnded(Event, frozen=True):
         slot: seat number of a player.
         end: exit code or signal, as a sentence.
         ok: whether it ended by itself with status 0.
+        usage: what it has used.
     """
 
     role: str
@@ -116,6 +118,7 @@ class RoleEnded(Event, frozen=True):
     end: str
     ok: bool
     slot: int | None = None
+    usage: Usage = Usage()
 
 
 class SupportEnded(Event, frozen=True):

@@ -181,6 +181,7 @@ class Facts(msgspec.Struct, kw_only=True):
 
     Attributes:
         slots: number of seats.
+        people: those that people have.
         healthy: the game has answered its health check.
         last_answer: what it answered before, if anything.
         frame_seen: it has sent a frame on `/global`.
@@ -199,6 +200,7 @@ class Facts(msgspec.Struct, kw_only=True):
     """
 
     slots: int
+    people: frozenset[int] = frozenset()
     healthy: bool = False
     last_answer: str = ""
     frame_seen: bool = False

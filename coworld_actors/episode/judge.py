@@ -52,6 +52,8 @@ _WORDS = {
 
 def seat_end(facts: Facts, slot: int) -> SeatEnd:
     """How the seat ended."""
+    if slot in facts.people:
+        return SeatEnd.PERSON
     ended = facts.seats.get(slot)
     if ended is None:
         return SeatEnd.UNKNOWN if slot in facts.started else SeatEnd.NOT_STARTED
@@ -85,6 +87,8 @@ def _evidence(status: ExitStatus | None, tail: str) -> str:
 def _connected(facts: Facts, slot: int, end: SeatEnd) -> bool | None:
     if slot in facts.connected:
         return True
+    if end is SeatEnd.PERSON:
+        return None
     return False if facts.tapped or end is SeatEnd.NEVER_CONNECTED else None
 
 
@@ -125,6 +129,8 @@ def judge(
     seats: Sequence[SeatReport],
     results: ResultsCheck | None = None,
     replay: ReplayCheck | None = None,
+    *,
+    probed: bool = True,
 ) -> Verdict:
     """The verdict on an episode.
 
@@ -133,6 +139,7 @@ def judge(
         seats: every seat's report.
         results: what was found where the results should be; None when nobody looked, because the game did not end well.
         replay: what came of the replay, when it was verified.
+        probed: whether the game was held to show something on `/global`.
     """
     faulty = tuple(seat.slot for seat in seats if seat.fault)
 
@@ -225,7 +232,7 @@ def judge(
             "the game ended without results" if missing else "the game's results break its own schema",
             results.message,
         )
-    if not facts.frame_seen:
+    if probed and not facts.frame_seen:
         return bad(
             EndReason.CONTRACT_VIOLATED,
             ErrorType.GAME_CONTRACT_VIOLATION,

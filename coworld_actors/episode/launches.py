@@ -5,24 +5,48 @@ from __future__ import annotations
 from coworld_actors.episode.probes import player_url
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import Workspace
-from coworld_drivers.driver import Address, Launch, Mount, Site, Wanted
-from coworld_protocol import contract
+from coworld_actors.manifest.resources import parse_bytes, parse_cpus
+from coworld_drivers.driver import Address, Launch, Mount, Resources, Site, Wanted
+from coworld_drivers.extra_ports import parse_extra_ports
+from coworld_protocol import contract, manifest
 from coworld_protocol.contract import Role
 
-__all__ = ["game_launch", "player_launch", "player_name", "replay_launch", "wanted"]
+__all__ = ["game_launch", "player_launch", "player_name", "replay_launch", "wanted", "wanted_resources"]
 
 
 def wanted(spec: EpisodeSpec) -> list[Wanted]:
     """Every image that the episode needs, for the check before anything is started."""
     manifest = spec.plan.manifest
-    runnables = [manifest.game.runnable, *(seat.runnable for seat in spec.plan.seats)]
+    seated = [seat.runnable for seat in spec.plan.seats if seat.runnable is not None]
+    runnables = [manifest.game.runnable, *seated]
     if spec.reports:
         runnables += [entry.runnable() for entry in (*manifest.reporter, *manifest.grader)]
     return list(dict.fromkeys(Wanted(r.image, tuple(r.run), r.type) for r in runnables))
 
 
+def wanted_resources(resources: manifest.Resources | None) -> Resources:
+    """How much of a machine a role may use: its limits, else what it requests; None, also for 0, leaves it to the place.
+
+    Raises:
+        coworld_actors.manifest.resources.BadQuantity: a quantity means nothing; no manifest that was loaded has one.
+    """
+    if resources is None:
+        return Resources()
+    requests, limits = resources.requests, resources.limits or manifest.ResourceLimits()
+    cpu, memory, disk = limits.cpu or requests.cpu, limits.memory or requests.memory, requests.ephemeral_storage
+    return Resources(
+        cpus=None if cpu is None else parse_cpus(cpu) or None,
+        memory=None if memory is None else parse_bytes(memory) or None,
+        disk=None if disk is None else parse_bytes(disk) or None,
+    )
+
+
 def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
-    """The game, for playing."""
+    """The game, for playing.
+
+    Raises:
+        Refused: its extra ports mean nothing; no manifest that was loaded has such.
+    """
     game = spec.plan.manifest.game
     mounts = (workspace.for_game(),)
     return Launch(
@@ -41,7 +65,9 @@ def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
             contract.ENV_GAME_VERSION: game.version,
         },
         serves=True,
+        extra_ports=parse_extra_ports(game.runnable.env.get(contract.ENV_LOCAL_EXTRA_PORTS, "")),
         mounts=mounts,
+        resources=wanted_resources(game.runnable.resources),
         stdout=workspace.game_stdout,
         stderr=workspace.game_stderr,
     )
@@ -64,6 +90,7 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
         token: of the seat.
     """
     runnable = spec.plan.seats[slot].runnable
+    assert runnable is not None, "nothing is launched for a person"
     directory = workspace.player_directory(slot)
     mounts = (Mount(path=directory, at=contract.CONTAINER_ARTIFACT, writable=True),)
     url = player_url(game, slot, token)
@@ -81,6 +108,7 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
         },
         secret_env=spec.secret_env,
         mounts=mounts,
+        resources=wanted_resources(runnable.resources),
         stdout=workspace.player_log(slot),
     )
 
@@ -99,7 +127,9 @@ def replay_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch
         run=tuple(game.runnable.run),
         env={**game.runnable.env, **spec.role_env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay, mounts)},
         serves=True,
+        extra_ports=parse_extra_ports(game.runnable.env.get(contract.ENV_LOCAL_EXTRA_PORTS, "")),
         mounts=mounts,
+        resources=wanted_resources(game.runnable.resources),
         stdout=workspace.logs / "replay.stdout.log",
         stderr=workspace.logs / "replay.stderr.log",
     )

@@ -26,6 +26,7 @@ from coworld_actors.episode.events import Phase, PhaseEntered
 from coworld_actors.episode.findings import Aborted, Violation, ViolationKind
 from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
 from coworld_actors.episode.interrupt import Interrupt
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.player import Player
 from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.reception import Reception
@@ -57,6 +58,7 @@ class Play:
         tokens: one per seat.
         publish: publishes an event of the episode.
         tap: where the tap writes what it finds; None plays without one.
+        on_pages: told where people find the game, once, before the first player is started.
     """
 
     SUPERVISOR = SupervisorSpec(auto_shutdown=AutoShutdown.ANY_SIGNIFICANT)
@@ -72,7 +74,10 @@ class Play:
         tokens: tuple[str, ...],
         publish: Callable[[Event], object],
         tap: TapLog | None = None,
+        *,
+        on_pages: Callable[[Pages | None], object] = lambda _: None,
     ) -> None:
+        self._on_pages = on_pages
         self._supervisor = supervisor
         self._site = site
         self._referee = referee
@@ -150,6 +155,7 @@ class Play:
         self._enter(Phase.PROBING)
         address = await game.ask(Reached(), deadline=ASK_DEADLINE)
         await self._reception.probe(address)
+        self._on_pages(await self._reception.pages(address))
         self._enter(Phase.SEATING)
         served = await game.ask(Served(), deadline=ASK_DEADLINE)
         doors = [served] * len(self._tokens) if self._tap is None else await self._open_tap(self._tap, address)
@@ -157,7 +163,8 @@ class Play:
         if self._tap is None:
             await self._reception.look_out(address)
         await self._seat_players(doors)
-        await self._reception.first_frame(self._spec.limits.first_frame)
+        if self._spec.probe and not self._spec.plan.people:
+            await self._reception.first_frame(self._spec.limits.first_frame)
         self._enter(Phase.PLAYING)
         await game.wait()
 
@@ -178,7 +185,7 @@ class Play:
         return await ref.ask(Doors(), deadline=ASK_DEADLINE)
 
     async def _seat_players(self, doors: Sequence[Address]) -> None:
-        """Start every player, all at once.
+        """Start every player, all at once; people come by themselves.
 
         Args:
             doors: where each connects to, by seat.
@@ -205,8 +212,10 @@ class Play:
                 errors.append(error)
 
         async with trio.open_nursery() as nursery:
+            people = self._spec.plan.people
             for slot, token in enumerate(self._tokens):
-                nursery.start_soon(start, spec(slot, token))
+                if slot not in people:
+                    nursery.start_soon(start, spec(slot, token))
         if errors:
             raise errors[0]
 

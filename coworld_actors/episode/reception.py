@@ -13,10 +13,20 @@ from typing import Protocol
 import httpx
 import trio
 
-from coworld_actors.actors import ActorError, ActorRef, AskTimeout, ChildSpec, Event, Restart, SupervisorRef
+from coworld_actors.actors import (
+    ActorError,
+    ActorRef,
+    AskTimeout,
+    ChildSpec,
+    Event,
+    Restart,
+    StartFailed,
+    SupervisorRef,
+)
 from coworld_actors.episode import launches, probes
 from coworld_actors.episode.events import SeatJoined
 from coworld_actors.episode.findings import FrameSeen, SeatConnected, Tapped, ViolationKind
+from coworld_actors.episode.pages import Pages, find_pages, pages_at
 from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.referee import ASK_DEADLINE, RefereeMessage
 from coworld_actors.episode.role import address_of
@@ -57,6 +67,10 @@ class Reception(Protocol):
         """
         ...
 
+    async def pages(self, address: Address) -> Pages | None:
+        """Where people find the game; None for a game that nobody can reach from outside of this process."""
+        ...
+
     async def look_out(self, address: Address) -> None:
         """Begin to see which players connect to the game itself; not called when a tap sees them.
 
@@ -92,6 +106,8 @@ class NetworkReception:
         referee: whom they report to.
         http: for health and pages.
         tokens: one per seat.
+        people: seats that people have.
+        strict: whether the game is held to the clauses that an episode can do without.
     """
 
     def __init__(
@@ -101,7 +117,12 @@ class NetworkReception:
         referee: ActorRef[RefereeMessage],
         http: httpx.AsyncHTTPTransport,
         tokens: tuple[str, ...],
+        *,
+        people: frozenset[int] = frozenset(),
+        strict: bool = True,
     ) -> None:
+        self._people = people
+        self._strict = strict
         self._supervisor = supervisor
         self._site = site
         self._referee = referee
@@ -112,20 +133,35 @@ class NetworkReception:
 
     async def probe(self, address: Address) -> None:
         """The checks that come before the first player, then a viewer."""
+        if self._strict:
+            await self._check(address)
+        try:
+            self._viewer = await self._supervisor.start_actor(
+                ChildSpec(name="viewer", start=lambda: Viewer(address, self._referee), restart=Restart.TEMPORARY)
+            )
+        except StartFailed as failed:
+            if self._strict or not isinstance(failed.cause, ContractBroken):
+                raise
+
+    async def _check(self, address: Address) -> None:
         if self._tokens:
             await probes.check_client_page(
                 self._http, address, contract.ROUTE_CLIENT_PLAYER, slot=0, token=self._tokens[0]
             )
             await probes.check_bad_token(address)
         await probes.check_client_page(self._http, address, contract.ROUTE_CLIENT_GLOBAL)
-        self._viewer = await self._supervisor.start_actor(
-            ChildSpec(name="viewer", start=lambda: Viewer(address, self._referee), restart=Restart.TEMPORARY)
-        )
+
+    async def pages(self, address: Address) -> Pages:
+        """Looked for where people play or watch; where nobody does, what the checks have just seen."""
+        if self._strict and not self._people:
+            return pages_at(address, self._tokens, self._people)
+        return await find_pages(self._http, address, self._tokens, self._people)
 
     async def look_out(self, address: Address) -> None:
         """An usher, where connections can be seen."""
         if self._site.sees_connections:
-            seats = {launches.player_name(slot): slot for slot in range(len(self._tokens))}
+            others = (slot for slot in range(len(self._tokens)) if slot not in self._people)
+            seats = {launches.player_name(slot): slot for slot in others}
             await self._supervisor.start_actor(
                 ChildSpec(
                     name="usher",
@@ -136,7 +172,7 @@ class NetworkReception:
 
     async def first_frame(self, limit: float) -> None:
         """Wait for the first sign of life on `/global`."""
-        assert self._viewer is not None, "the game was probed before"
+        assert self._viewer is not None, "only a game that was held to its viewer has to show something in time"
         try:
             await self._viewer.ask(FirstFrame(), deadline=limit)
         except AskTimeout:
@@ -183,6 +219,10 @@ class OwnReception:
         """Nothing to look at: the first frame was encoded before the doors opened."""
         del address
         await self._referee.tell(FrameSeen(at=trio.current_time()))
+
+    async def pages(self, address: Address) -> None:
+        """None: its address is one of this process alone."""
+        del address
 
     async def look_out(self, address: Address) -> None:
         """Have every arrival told."""

@@ -17,7 +17,9 @@ from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd, SeatReport, Verdict
 from coworld_actors.episode.workspace import FOR_READERS, Workspace, write_atomically
+from coworld_actors.manifest.load import ManifestOrigin
 from coworld_actors.traffic.report import TapReport
+from coworld_drivers.driver import Usage
 from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import PreconditionMissing
 
@@ -52,13 +54,26 @@ class PhaseTiming(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ActorTiming(msgspec.Struct, frozen=True, kw_only=True):
-    """One role's process: seconds since the episode's start, and how long it lived; None when its end was not seen."""
+    """One role's process and what it has used; the last one where a role was started again.
+
+    Attributes:
+        name: unique in the episode.
+        role: the manifest's word for it.
+        slot: seat number of a player.
+        start: seconds since the episode's start.
+        seconds: how long it lived; None when its end was not seen.
+        cpu_seconds: processor time of it and of what it started; None where its place cannot tell.
+        peak_memory: bytes that it held at most, of those moments that were looked at; None where its place cannot tell, or
+            when it was over before anybody looked. `docs/drivers.md` says what each driver counts.
+    """
 
     name: str
     role: str
     slot: int | None
     start: float
     seconds: float | None
+    cpu_seconds: float | None = None
+    peak_memory: int | None = None
 
 
 class SupportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +109,7 @@ class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
         coworld: name of the game.
         game_version: version of the game.
         variant: id of the variant, or `certification` for the fixture.
+        manifest: where the manifest was read, for whoever plays it again or shows its replay; None for one made in memory.
         driver: where it ran.
         started: wall-clock time, ISO 8601 in UTC.
         seconds: how long all of it took.
@@ -111,6 +127,7 @@ class EpisodeRecord(msgspec.Struct, frozen=True, kw_only=True):
     coworld: str
     game_version: str
     variant: str
+    manifest: ManifestOrigin | None = None
     driver: str
     started: str
     seconds: float
@@ -131,6 +148,7 @@ def unplayed(spec: EpisodeSpec, driver: str, reason: str) -> EpisodeRecord:
         coworld=game.name,
         game_version=game.version,
         variant=spec.plan.variant_id,
+        manifest=spec.plan.origin,
         driver=driver,
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         seconds=0.0,
@@ -181,7 +199,7 @@ class Recorder:
         self._started = datetime.datetime.now(datetime.UTC)
         self._phases: list[tuple[Phase, float]] = []
         self._roles: dict[str, tuple[RoleStarted, float]] = {}
-        self._ends: dict[str, float] = {}
+        self._ends: dict[str, tuple[float, Usage]] = {}
         self.write_error: OSError | None = None
         self.crash = ""
         try:
@@ -210,8 +228,8 @@ class Recorder:
                 self._phases.append((phase, record.at))
             case RoleStarted() as event:
                 self._roles[event.name] = (event, record.at)
-            case RoleEnded(name=name):
-                self._ends[name] = record.at
+            case RoleEnded(name=name, usage=usage):
+                self._ends[name] = record.at, usage
             case ActorCrashed(error=error, message=message) if error not in EXPECTED_CRASHES:
                 self.crash = self.crash or f"{record.actor}: {error}: {message}"
             case _:
@@ -265,16 +283,21 @@ class Recorder:
     def actors(self) -> tuple[ActorTiming, ...]:
         """Every process started so far."""
         begin = self._begin or 0.0
-        return tuple(
-            ActorTiming(
-                name=name,
-                role=event.role,
-                slot=event.slot,
-                start=round(at - begin, 6),
-                seconds=round(self._ends[name] - at, 6) if name in self._ends else None,
+        actors: list[ActorTiming] = []
+        for name, (event, at) in self._roles.items():
+            end, usage = self._ends.get(name, (None, Usage()))
+            actors.append(
+                ActorTiming(
+                    name=name,
+                    role=event.role,
+                    slot=event.slot,
+                    start=round(at - begin, 6),
+                    seconds=None if end is None else round(end - at, 6),
+                    cpu_seconds=None if usage.cpu_seconds is None else round(usage.cpu_seconds, 6),
+                    peak_memory=usage.peak_memory,
+                )
             )
-            for name, (event, at) in self._roles.items()
-        )
+        return tuple(actors)
 
 
 def write_record(workspace: Workspace, record: EpisodeRecord) -> None:

@@ -29,6 +29,7 @@ from coworld_actors.episode.findings import (
     Tapped,
     Violation,
 )
+from coworld_drivers.driver import ExitKind
 
 __all__ = ["ASK_DEADLINE", "Findings", "Referee", "RefereeMessage"]
 
@@ -67,11 +68,19 @@ class Referee(Actor[RefereeMessage]):
         slots: number of seats.
         player_grace: seconds that all players together may take to leave once the game has ended by itself.
         on_fault: called with the first fault of the machine: there is no use in playing on.
+        people: seats that people have.
     """
 
-    def __init__(self, slots: int, player_grace: float, on_fault: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        slots: int,
+        player_grace: float,
+        on_fault: Callable[[str], None] = lambda _: None,
+        *,
+        people: frozenset[int] = frozenset(),
+    ) -> None:
         self._on_fault = on_fault
-        self._facts = Facts(slots=slots)
+        self._facts = Facts(slots=slots, people=people)
         self._player_grace = player_grace
         self._staying: list[Deferred[bool]] = []
 
@@ -106,10 +115,12 @@ class Referee(Actor[RefereeMessage]):
                         facts.misses[slot] = facts.misses.get(slot, 0) + 1
             case SeatEnded():
                 facts.seats[message.slot] = message
+                status = message.status
+                if status and status.kind is ExitKind.LOST and not status.stopped and facts.game_ended is None:
+                    # Nobody knows whether it would have played on; whoever lost it, it was no role.
+                    self._fault(InfrastructureFault(at=message.at, message=f"player {message.slot} was lost: {status}"))
             case InfrastructureFault():
-                if facts.fault is None:
-                    facts.fault = message
-                    self._on_fault(message.message)
+                self._fault(message)
             case Aborted():
                 facts.aborted = facts.aborted or message
                 self._send_away(used_up=False)
@@ -123,6 +134,11 @@ class Referee(Actor[RefereeMessage]):
             case Findings():
                 return facts.copy()
         return None
+
+    def _fault(self, fault: InfrastructureFault) -> None:
+        if self._facts.fault is None:
+            self._facts.fault = fault
+            self._on_fault(fault.message)
 
     async def _ring(self, at: float) -> None:
         await trio.sleep_until(at)

@@ -139,17 +139,24 @@ class Role(Actor[M], Generic[M]):
         """End a process whose start is being given up; restores the rule that a failed start leaves nothing behind."""
         if self.process is not None:
             with trio.move_on_after(2 * STOP_GRACE, shield=True):
-                self._publish_end(await self.process.stop(0))
+                self._publish_end(self.process, await self.process.stop(0))
 
     async def _report(self, status: ExitStatus) -> None:
         if self._reported:
             return
         self._reported = True
         assert self.process is not None
-        self._publish_end(status)
+        self._publish_end(self.process, status)
         await self.ended(self.process, status, overstayed=self._overstayed)
 
-    def _publish_end(self, status: ExitStatus) -> None:
+    def _publish_end(self, process: Handle, status: ExitStatus) -> None:
         self.context.publish(
-            RoleEnded(role=self.launch.role, name=self.launch.name, slot=self.slot, end=str(status), ok=status.ok)
+            RoleEnded(
+                role=self.launch.role,
+                name=self.launch.name,
+                slot=self.slot,
+                end=str(status),
+                ok=status.ok,
+                usage=process.usage,
+            )
         )

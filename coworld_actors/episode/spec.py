@@ -84,7 +84,11 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
         verify_replay: whether the replay is loaded into the game again.
         reports: whether reporters and graders run.
         role_env: further variables for every role, below the contract's own; public.
-        tap: whether and how the traffic of the players is watched; None lets them connect to the game directly.
+        probe: whether the game is held to the clauses of the contract that an episode can do without: pages, the refusal of a wrong
+            token, a first frame on `/global` in time. Where people play nobody waits for the frame in any case: it may come after
+            the last of them.
+        tap: whether and how the traffic of the players is watched; None lets them connect to the game directly, as people always
+            do.
         secret_env: variables for every player that appear in no file, event or argv.
 
     Raises:
@@ -97,6 +101,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     verify_replay: bool = False
     reports: bool = True
+    probe: bool = True
     role_env: Mapping[str, str] = {}
     tap: TapSpec | None = None
     secret_env: Mapping[str, str] = {}

@@ -38,7 +38,7 @@ class EndReason(enum.StrEnum):
 
 
 class SeatEnd(enum.StrEnum):
-    """How one seat ended: exactly one of these."""
+    """How one seat ended: exactly one of these. Of a person's seat nothing more can be told than that a person had it."""
 
     FINISHED = "finished"
     LEFT_EARLY = "left_early"
@@ -50,6 +50,7 @@ class SeatEnd(enum.StrEnum):
     ORPHANED = "orphaned"
     STOPPED = "stopped"
     NOT_STARTED = "not_started"
+    PERSON = "person"
     UNKNOWN = "unknown"
 
 
@@ -100,7 +101,7 @@ class SeatReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         slot: seat number, from 0.
-        player: player id of the manifest, or the image it was given as.
+        player: player id of the manifest, or the image it was given as; `person` for a person.
         name: display name.
         end: how it ended.
         fault: whether that is the player's own doing.
@@ -108,7 +109,7 @@ class SeatReport(msgspec.Struct, frozen=True, kw_only=True):
         early: whether it ended before the game was over.
         connected: whether it was ever seen connected; None where that cannot be told.
         score: its score, when the results name one.
-        log: path of its log, relative to the run's directory.
+        log: path of its log, relative to the run's directory; empty for a person.
     """
 
     slot: int

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from coworld_actors.actors import SupervisorRef
+from coworld_actors.episode.launches import wanted_resources
 from coworld_actors.episode.record import SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import FOR_READERS, FileRefused, Workspace, read_role_file, write_atomically
@@ -83,6 +84,7 @@ async def run_grader(
             contract.ENV_GRADE_URI: site.uri(written, mounts),
         },
         mounts=mounts,
+        resources=wanted_resources(entry.resources),
         stdout=workspace.logs / f"{name}.log",
     )
     end = await run_once(house, site, launch, spec.limits.support)

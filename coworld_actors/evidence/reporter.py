@@ -12,6 +12,7 @@ import msgspec
 import trio
 
 from coworld_actors.actors import SupervisorRef
+from coworld_actors.episode.launches import wanted_resources
 from coworld_actors.episode.record import SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import FileRefused, Workspace, is_role_file, read_role_file
@@ -90,6 +91,7 @@ async def run_reporter(
         run=tuple(entry.run),
         env={**entry.env, **spec.role_env, contract.ENV_REPORT_REQUEST: msgspec.json.encode(request).decode()},
         mounts=mounts,
+        resources=wanted_resources(entry.resources),
         stdout=workspace.logs / f"{name}.log",
     )
     end = await run_once(house, site, launch, spec.limits.support)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 import msgspec
@@ -24,10 +24,22 @@ from coworld_protocol.manifest import (
     WasmReporter,
 )
 
-__all__ = ["LoadedManifest", "check_manifest", "is_later", "load_manifest", "read_document"]
+__all__ = ["LoadedManifest", "ManifestOrigin", "check_manifest", "is_later", "load_manifest", "read_document"]
 
 _USER_AGENT: Final = "coworld-actors"
 """Some hosts refuse a library's own name."""
+
+
+class ManifestOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a manifest was read, so that it can be found again; nothing in it is secret.
+
+    Attributes:
+        source: as the caller said it; of an address without what may be a secret: user, password, query.
+        place: the absolute path of its file, or the address.
+    """
+
+    source: str
+    place: str
 
 
 class LoadedManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +50,7 @@ class LoadedManifest(msgspec.Struct, frozen=True, kw_only=True):
         raw: the document as it was read, every key kept.
         source: where from, as the caller said it.
         directory: where files beside it are; None for one that came over the network.
+        origin: where it can be found again; None for one that was made in memory.
         reporter_references: 0.1.64's reporters, which cannot run here and are skipped.
         warnings: what is accepted but will surprise: keys that are ignored, roles that are skipped. A sentence each.
     """
@@ -46,6 +59,7 @@ class LoadedManifest(msgspec.Struct, frozen=True, kw_only=True):
     raw: dict[str, Any]
     source: str
     directory: Path | None
+    origin: ManifestOrigin | None = None
     reporter_references: tuple[RegisteredReporter | WasmReporter, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -65,7 +79,8 @@ def load_manifest(source: str | Path) -> LoadedManifest:
     document, directory = read_document(source)
     if directory is None and isinstance(document, dict) and set(document) == {"manifest"}:
         document = document["manifest"]
-    return check_manifest(document, source=str(source), directory=directory)
+    loaded = check_manifest(document, source=str(source), directory=directory)
+    return msgspec.structs.replace(loaded, origin=_origin(source, directory))
 
 
 def check_manifest(document: Any, *, source: str, directory: Path | None = None) -> LoadedManifest:
@@ -154,6 +169,17 @@ def read_document(source: str | Path) -> tuple[Any, Path | None]:
         evidence=f"scheme {split.scheme!r}",
         todo="give a path, or a file://, http:// or https:// address",
     )
+
+
+def _origin(source: str | Path, directory: Path | None) -> ManifestOrigin:
+    """Where a document was read that lay in `directory`, or came over the network."""
+    text = str(source)
+    split = urlsplit(text) if isinstance(source, str) and "://" in text else None
+    if split is not None and directory is None:
+        bare = urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+        return ManifestOrigin(source=bare, place=bare)
+    path = Path(text if split is None else unquote(split.path)).absolute()
+    return ManifestOrigin(source=text, place=str(path / MANIFEST_FILE if path.is_dir() else path))
 
 
 def _read_path(path: Path, source: str) -> tuple[Any, Path]:

@@ -12,10 +12,12 @@ from typing import Any, Final
 from packaging.version import InvalidVersion, Version
 
 from coworld_actors.manifest.document import describe, json_path
+from coworld_actors.manifest.resources import resource_problems
 from coworld_actors.manifest.schema import Validator, check_schema, compile_schema
 from coworld_actors.manifest.slots import placeholder_tokens, seat_count, token_bounds
-from coworld_protocol.contract import HOSTED_IMAGE_ID, Role, is_safe_id
+from coworld_protocol.contract import ENV_LOCAL_EXTRA_PORTS, HOSTED_IMAGE_ID, Role, is_safe_id
 from coworld_protocol.errors import Problem
+from coworld_protocol.extra_ports import BadExtraPorts, wished_ports
 from coworld_protocol.manifest import ROLE_SECTIONS
 
 __all__ = ["CHECK_SEATS_LIMIT", "check_rules", "notes_of"]
@@ -123,16 +125,25 @@ def _images(raw: Raw, later: bool) -> Iterator[Problem]:
 
 
 def _resources(raw: Raw, later: bool) -> Iterator[Problem]:
-    if later:
-        return
     places: list[tuple[tuple[str | int, ...], Raw]] = [
         (("game", "runnable"), _object(_object(raw, "game"), "runnable"))
     ]
     places += [((section, index), entry) for section in ROLE_SECTIONS for index, entry in _objects(raw, section)]
     for path, entry in places:
         resources = entry.get("resources")
-        if isinstance(resources, dict) and "requests" not in resources:
-            yield _problem((*path, "resources", "requests"), "nothing", "an object")
+        if isinstance(resources, dict):
+            if not later and "requests" not in resources:
+                yield _problem((*path, "resources", "requests"), "nothing", "an object")
+            yield from resource_problems(resources, (*path, "resources"))
+
+
+def _extra_ports(raw: Raw, _later: bool) -> Iterator[Problem]:
+    wish = _object(_object(_object(raw, "game"), "runnable"), "env").get(ENV_LOCAL_EXTRA_PORTS)
+    if isinstance(wish, str):
+        try:
+            wished_ports(wish)
+        except BadExtraPorts as error:
+            yield _problem(("game", "runnable", "env", ENV_LOCAL_EXTRA_PORTS), describe(error.found), error.allowed)
 
 
 def _legacy_names(raw: Raw, _later: bool) -> Iterator[Problem]:
@@ -241,6 +252,7 @@ _RULES: Final[tuple[Callable[[Raw, bool], Iterator[Problem]], ...]] = (
     _ids,
     _images,
     _resources,
+    _extra_ports,
     _legacy_names,
     _tokens,
     _schemas,

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from coworld_actors.manifest.document import printable
-from coworld_actors.manifest.load import LoadedManifest
+from coworld_actors.manifest.load import LoadedManifest, ManifestOrigin
 from coworld_actors.manifest.overrides import Override, parse_override, parse_pin
 from coworld_actors.manifest.seed_keys import check_pin_key
 from coworld_actors.manifest.shares import largest_remainder
@@ -21,9 +21,13 @@ from coworld_protocol.manifest import EpisodeRequest, Manifest, RoleEntry, Runna
 
 __all__ = [
     "FIXTURE",
+    "PERSON",
+    "PERSONS_PART",
     "EpisodePlan",
+    "Part",
     "SeatPlan",
     "build_plan",
+    "check_people",
     "config_changes",
     "declares_named_players",
     "image_name",
@@ -35,20 +39,24 @@ __all__ = [
 ]
 
 
+PERSON = "person"
+"""`player_id` and display name of a seat that a person takes."""
+
+
 class SeatPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Who sits where.
 
     Attributes:
         slot: seat number, from 0.
-        player_id: the player's id in the manifest, or the image as it was given.
+        player_id: the player's id in the manifest, or the image as it was given; `PERSON` for a person.
         name: display name, unique among the seats.
-        runnable: what to start.
+        runnable: what to start; None where a person plays, who comes with a browser or a program of their own.
     """
 
     slot: int
     player_id: str
     name: str
-    runnable: Runnable
+    runnable: Runnable | None
 
 
 class EpisodePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,18 +67,30 @@ class EpisodePlan(msgspec.Struct, frozen=True, kw_only=True):
         variant_id: the variant played, or `FIXTURE`.
         game_config: the configuration without tokens; it obeys `config_schema` with one token per seat.
         seats: in slot order.
+        origin: where the manifest was read; None for one that was made in memory.
     """
 
     manifest: Manifest
     variant_id: str
     game_config: dict[str, Any]
     seats: tuple[SeatPlan, ...]
+    origin: ManifestOrigin | None = None
+
+    @property
+    def people(self) -> frozenset[int]:
+        """The seats that people take."""
+        return frozenset(seat.slot for seat in self.seats if seat.runnable is None)
 
     def request(self) -> EpisodeRequest:
-        """The plan in the contract's form, without ids and names."""
-        return EpisodeRequest(
-            manifest=self.manifest, game_config=self.game_config, players=tuple(seat.runnable for seat in self.seats)
-        )
+        """The plan in the contract's form, without ids and names.
+
+        Raises:
+            Refused: a person has a seat, which the contract's form cannot say.
+        """
+        players = tuple(seat.runnable for seat in self.seats if seat.runnable is not None)
+        if len(players) < len(self.seats):
+            raise Refused("a plan with people in it cannot be sent", todo="give every seat a player")
+        return EpisodeRequest(manifest=self.manifest, game_config=self.game_config, players=players)
 
 
 def build_plan(
@@ -82,10 +102,12 @@ def build_plan(
     pins: Sequence[str] = (),
     run: Sequence[str] = (),
     known_images: Collection[str] = (),
+    people: Collection[int] = (),
 ) -> EpisodePlan:
     """Chooses configuration and seats.
 
-    Seats start as the fixture's players, repeated in turn until every seat has one; `players` then replaces them.
+    Seats start as the fixture's players, repeated in turn until every seat has one; `players` then replaces them where no person
+    sits.
 
     Args:
         loaded: the manifest.
@@ -97,15 +119,17 @@ def build_plan(
         pins: `KEY=VALUE` for keys that the game declares, applied after them.
         run: command of every seat that got an image.
         known_images: names of images that are known although they look like ids.
+        people: seats that people take.
 
     Raises:
-        Refused: an unknown variant or player, more players than seats, a world that cannot be played here.
+        Refused: an unknown variant, player or seat, more players than seats, a world that cannot be played here.
         ManifestRefused: the configuration breaks the game's schema; every problem is named.
     """
     manifest = loaded.manifest
     changes = config_changes(loaded, overrides, pins)
     stage = set_stage(loaded, variant, changes)
-    chosen = _spread(players, stage.seats)
+    check_people(stage, people)
+    chosen = _spread(players, stage.seats - len(people))
     known = [_find(manifest, text, known_images) for text in chosen]
     if run and not any(entry is None for entry in known):
         raise Refused(
@@ -114,18 +138,42 @@ def build_plan(
             todo="name an image as the PLAYER",
         )
     parts: list[Part] = []
+    others = iter(range(len(chosen)))
     for slot, fixture in enumerate(stage.entries):
-        entry = known[slot] if chosen else fixture
+        if slot in people:
+            parts.append(PERSONS_PART)
+            continue
+        turn = next(others, None)
+        entry = fixture if turn is None else known[turn]
         if entry is None:
-            parts.append((chosen[slot], image_name(chosen[slot]), image_runnable(fixture, chosen[slot], run)))
+            assert turn is not None, "a fixture's player is there"
+            parts.append((chosen[turn], image_name(chosen[turn]), image_runnable(fixture, chosen[turn], run)))
         else:
             parts.append((entry.id, entry.name, player_runnable(entry)))
     refuse_wrong_config(loaded, stage, changes)
     return seated(stage, parts, chosen=bool(chosen))
 
 
-Part = tuple[str, str, Runnable]
+Part = tuple[str, str, Runnable | None]
 """What sits on a seat: reference, display name, what to start."""
+
+PERSONS_PART: Part = (PERSON, PERSON, None)
+
+
+def check_people(stage: Stage, people: Collection[int]) -> None:
+    """Checks that the seats of people are there.
+
+    Raises:
+        Refused: one is not.
+    """
+    wrong = sorted(slot for slot in people if not 0 <= slot < stage.seats)
+    if wrong:
+        seats = "seat 0 alone" if stage.seats == 1 else f"seats 0 to {stage.seats - 1}"
+        raise Refused(
+            f"there is no seat {wrong[0]}",
+            evidence=f"{stage.variant_id} has {seats}",
+            todo="name one of them, or play another variant",
+        )
 
 
 def seated(stage: Stage, parts: Sequence[Part], *, chosen: bool) -> EpisodePlan:
@@ -137,7 +185,10 @@ def seated(stage: Stage, parts: Sequence[Part], *, chosen: bool) -> EpisodePlan:
         chosen: the caller has named the players, so that their names count and not those of the configuration.
     """
     given = [name for _, name, _ in parts]
-    if chosen and not stage.names_by_hand:
+    people = {slot for slot, (_, _, runnable) in enumerate(parts) if runnable is None}
+    if (chosen or people) and not stage.names_by_hand:
+        if not chosen:
+            given = [name if slot in people else stage.configured_name(slot) or name for slot, name in enumerate(given)]
         names = unique_names(given)
         config = stage.with_names(names)
     else:
@@ -147,7 +198,9 @@ def seated(stage: Stage, parts: Sequence[Part], *, chosen: bool) -> EpisodePlan:
         SeatPlan(slot=slot, player_id=player_id, name=names[slot], runnable=runnable)
         for slot, (player_id, _, runnable) in enumerate(parts)
     )
-    return EpisodePlan(manifest=stage.manifest, variant_id=stage.variant_id, game_config=config, seats=seats)
+    return EpisodePlan(
+        manifest=stage.manifest, variant_id=stage.variant_id, game_config=config, seats=seats, origin=stage.origin
+    )
 
 
 def config_changes(loaded: LoadedManifest, overrides: Sequence[str], pins: Sequence[str]) -> list[Override]:
@@ -245,7 +298,7 @@ def image_name(image: str) -> str:
 
 def _spread(players: Sequence[str], slots: int) -> list[str]:
     if len(players) > slots:
-        seats = "1 seat" if slots == 1 else f"{slots} seats"
+        seats = "1 seat" if slots == 1 else f"{slots or 'no'} seats"
         raise Refused(
             f"{len(players)} players for {seats}",
             evidence=f"given: {', '.join(players)}",

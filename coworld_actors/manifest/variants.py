@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from coworld_actors.manifest.document import printable
-from coworld_actors.manifest.load import LoadedManifest
+from coworld_actors.manifest.load import LoadedManifest, ManifestOrigin
 from coworld_actors.manifest.overrides import Override, apply_overrides
 from coworld_actors.manifest.rules import CHECK_SEATS_LIMIT
 from coworld_actors.manifest.schema import Validator, compile_schema
@@ -34,6 +34,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         entries: per seat the fixture's player, repeated in turn.
         validator: of `config_schema`.
         names_by_hand: a change of the caller's is about `players`.
+        origin: where the manifest was read.
     """
 
     manifest: Manifest
@@ -42,6 +43,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     entries: tuple[RoleEntry, ...]
     validator: Validator
     names_by_hand: bool = False
+    origin: ManifestOrigin | None = None
 
     @property
     def seats(self) -> int:
@@ -113,6 +115,7 @@ def set_stage(
         entries=tuple(_fixture_entry(manifest, slot) for slot in range(_slots(manifest, config, variant))),
         validator=validator or config_validator(manifest),
         names_by_hand=any(change.keys[0] == "players" for change in changes),
+        origin=loaded.origin,
     )
 
 

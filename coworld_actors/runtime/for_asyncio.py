@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, Self, TypeVar, final
 
 from coworld_actors.actors import ChildInfo, Record
 from coworld_actors.actors.stream import Subscription
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import Verdict
@@ -134,6 +135,10 @@ class AsyncioEpisode:
     async def wait(self) -> EpisodeRecord:
         """See `EpisodeHandle.wait`."""
         return await self._line.run(self._handle.wait)
+
+    async def pages(self) -> Pages | None:
+        """See `EpisodeHandle.pages`."""
+        return await self._line.run(self._handle.pages)
 
     async def status(self) -> EpisodeStatus:
         """See `EpisodeHandle.status`."""

@@ -22,6 +22,7 @@ import trio
 
 from coworld_actors.actors import ChildInfo, Record
 from coworld_actors.actors.stream import Subscription
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import Verdict
@@ -134,6 +135,10 @@ class SyncEpisode:
     def wait(self, *, timeout: float | None = None) -> EpisodeRecord:
         """See `EpisodeHandle.wait`. A `timeout` ends the waiting, not the episode."""
         return self._line.run(self._handle.wait, timeout=timeout)
+
+    def pages(self, *, timeout: float | None = None) -> Pages | None:
+        """See `EpisodeHandle.pages`. A `timeout` ends the waiting, not the episode."""
+        return self._line.run(self._handle.pages, timeout=timeout)
 
     def status(self, *, timeout: float | None = None) -> EpisodeStatus:
         """See `EpisodeHandle.status`."""

@@ -15,6 +15,7 @@ from coworld_actors.actors.events import snake_case
 from coworld_actors.actors.stream import Subscription
 from coworld_actors.episode.events import PhaseEntered
 from coworld_actors.episode.interrupt import Interrupt
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.runtime.events import EpisodeClosed
@@ -78,6 +79,8 @@ class EpisodeHandle:
         self._phase = ""
         self._history: deque[Record] = deque(maxlen=HISTORY)
         self._readers: dict[Subscription, None] = {}
+        self._pages: Pages | None = None
+        self._pages_known = trio.Event()
         self._over = trio.Event()
         self._record: EpisodeRecord | None = None
         self._error: BaseException | None = None
@@ -114,6 +117,15 @@ class EpisodeHandle:
             raise self._error.with_traceback(self._traceback)
         assert self._record is not None
         return self._record
+
+    async def pages(self) -> Pages | None:
+        """Wait until the game lets people in; any number of tasks may wait. What is returned holds the tokens of people's seats.
+
+        Returns:
+            Where people find it; None when the episode has ended, or when its games cannot be reached from outside of this process.
+        """
+        await self._pages_known.wait()
+        return self._pages
 
     async def settled(self) -> None:
         """Wait for the end, however it comes."""
@@ -166,6 +178,11 @@ class EpisodeHandle:
         for reader in tuple(self._readers):
             reader.take(record)
 
+    def show(self, pages: Pages | None) -> None:
+        """The game lets people in; None when it does so no more, or never will."""
+        self._pages = pages
+        self._pages_known.set()
+
     def admitted(self) -> float:
         """Its turn has come; returns the seconds that it waited."""
         self.state = EpisodeState.RUNNING
@@ -196,6 +213,7 @@ class EpisodeHandle:
 
     def settle(self, record: EpisodeRecord | None, error: BaseException | None = None) -> None:
         """It is over."""
+        self.show(None)
         self.state = EpisodeState.OVER
         self._phase = ""
         self._entered = trio.current_time()

@@ -189,7 +189,9 @@ class Runtime:
                         waited = handle.status().seconds
                     record = unplayed(handle.spec, self._driver.name, handle.interrupt.reason)
                 else:
-                    record = await run_episode(self.system, self._driver, handle.spec, interrupt=handle.interrupt)
+                    record = await run_episode(
+                        self.system, self._driver, handle.spec, interrupt=handle.interrupt, on_pages=handle.show
+                    )
         except Exception as failure:  # noqa: BLE001 - see above
             error = alone(failure)
         except BaseException as failure:  # noqa: BLE001 - see above

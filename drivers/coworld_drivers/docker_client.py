@@ -94,6 +94,9 @@ def trouble_of(done: Completed) -> Trouble:
     """
     if done.code is None:
         return Trouble.NO_ANSWER
+    if done.code < 0:
+        # Somebody else ended the client.
+        return Trouble.BUSY
     return next((trouble for trouble, sign in _SIGNS if sign.search(done.stderr)), Trouble.OTHER)
 
 
@@ -147,6 +150,9 @@ class Docker:
         environ: our own environment: it says where the engine is.
         mark: with which the janitor finds calls that outlive us; empty for none.
         patience: seconds for which an engine that is busy or away is asked again.
+
+    Attributes:
+        times_away: answers so far that said that no engine is there; when it has not changed, the engine was never seen to be away.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ, *, mark: str = "", patience: float = PATIENCE) -> None:
@@ -156,6 +162,7 @@ class Docker:
             client_environ[MARK] = mark
         self.client = Client(find_docker(environ), client_environ)
         self.patience = patience
+        self.times_away = 0
         self._inspecting = _Batch(self._inspect_all)
         self._removing = _Batch(self._remove_all)
         # Containers are removed while everything around is cancelled; `close` ends it.
@@ -205,6 +212,7 @@ class Docker:
             if done.ok:
                 return done
             trouble = trouble_of(done)
+            self.times_away += trouble is Trouble.ENGINE_AWAY
             if not again(trouble) or trio.current_time() + pause > give_up:
                 away = trouble in {Trouble.ENGINE_AWAY, Trouble.NO_ANSWER, Trouble.FORBIDDEN}
                 raise (EngineGone if away else DockerRefused)(what, trouble, evidence=done.complaint)

@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 
-from coworld_drivers.driver import Address, Launch
+from coworld_drivers.driver import Address, ExtraPort, Launch
+from coworld_drivers.extra_ports import port_variables
 from coworld_drivers.images import Resolved
 from coworld_drivers.janitor import MARK
 from coworld_protocol import contract
@@ -42,7 +43,13 @@ def child_mark(environ: Mapping[str, str], name: str) -> str:
 
 
 def role_environment(
-    launch: Launch, resolved: Resolved, *, environ: Mapping[str, str], mark: str, address: Address | None
+    launch: Launch,
+    resolved: Resolved,
+    *,
+    environ: Mapping[str, str],
+    mark: str,
+    address: Address | None,
+    extra_ports: Sequence[ExtraPort] = (),
 ) -> dict[str, str]:
     """Everything a role finds in its environment.
 
@@ -52,6 +59,7 @@ def role_environment(
         environ: our own environment, of which the allow-list is passed on.
         mark: value of `MARK`; cannot be overridden.
         address: where it has to listen; cannot be overridden.
+        extra_ports: where its further ports are found; cannot be overridden.
     """
     env = inherited(environ)
     env["PATH"] = os.pathsep.join((str(resolved.interpreter.parent), env.get("PATH", os.defpath)))
@@ -67,6 +75,7 @@ def role_environment(
     if address is not None:
         env[contract.ENV_HOST] = address.host
         env[contract.ENV_PORT] = str(address.port)
+    env.update(port_variables(extra_ports))
     env[MARK] = mark
     return env
 

@@ -15,6 +15,7 @@ from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, Usa
 from coworld_drivers.lifeline import Lifeline
 from coworld_drivers.oom import OomCounter
 from coworld_drivers.output import OutputLog
+from coworld_drivers.process_usage import ProcessUsage
 from coworld_drivers.warm_process import Started
 from coworld_protocol.errors import InternalFault
 
@@ -31,9 +32,11 @@ class ProcessHandle:
         process: as opened, with piped output; the handle owns it from here on.
         logs: where its output goes: standard output, and standard error unless that is merged.
         address: where it has to listen.
+        extra_ports: further ports that are claimed for it; released at its end.
         mark: the value of its mark variable.
         lifeline: told when the process group exists and when it is gone.
         oom: asked whether a SIGKILL was the kernel's.
+        account: of what it uses; closed by the handle.
 
     Raises:
         OSError: the process cannot be watched; the caller still owns it.
@@ -46,15 +49,18 @@ class ProcessHandle:
         logs: Sequence[OutputLog],
         *,
         address: Address | None,
+        extra_ports: Sequence[int] = (),
         mark: str,
         lifeline: Lifeline,
         oom: OomCounter,
+        account: ProcessUsage,
     ) -> None:
         self.pid = process.pid
         self.mark = mark
         self._name = name
         self._process = process
         self._address = address
+        self._ports = [*extra_ports, *([] if address is None else [address.port])]
         self._lifeline = lifeline
         streams = [stream for stream in (process.stdout, process.stderr) if isinstance(stream, trio.lowlevel.FdStream)]
         self._streams = list(zip(streams, logs, strict=True))
@@ -65,7 +71,7 @@ class ProcessHandle:
         self._killed = False
         self._port_taken = False
         self._status: ExitStatus | None = None
-        self._usage = Usage()
+        self._account = account
         self._ended = trio.Event()
         # Keeps output flowing while the role is asked to end although everything around is cancelled. It has no deadline
         # while the site is open; ProcessSite.aclose(), which every way out of the site runs, sets one through limit().
@@ -99,8 +105,8 @@ class ProcessHandle:
 
     @property
     def usage(self) -> Usage:
-        """What it has used, as far as it was looked at."""
-        return self._usage
+        """What it and its session have used: exact processor time once it has ended; `process_usage` says what the peak means."""
+        return self._account.usage
 
     async def wait(self) -> ExitStatus:
         """Wait until it has ended and its output is on disk."""
@@ -116,6 +122,7 @@ class ProcessHandle:
         """
         if not self._ended.is_set():
             self._asked = self._asked or not self._has_exited()
+            self._account.look()
             self._signal(signal.SIGTERM)
             try:
                 with trio.move_on_after(grace):
@@ -204,10 +211,11 @@ class ProcessHandle:
     def _finish(self) -> None:
         """Reap, drain, close. Nothing here waits."""
         self._signal(signal.SIGKILL)
+        self._account.close()
         code = self._process.poll()
         self._reaped = code is not None
-        if self._address is not None:
-            ports.release(self._address.port)
+        for port in self._ports:
+            ports.release(port)
         for stream, log in self._streams:
             _drain(stream, log)
             stream.close()

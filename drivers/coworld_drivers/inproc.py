@@ -32,7 +32,7 @@ from coworld_drivers.janitor import MARK
 from coworld_drivers.logfiles import LogFiles
 from coworld_drivers.output import OutputLog
 from coworld_drivers.process import ProcessDriver, ProcessSite
-from coworld_protocol.contract import ENV_LOAD_REPLAY_URI, Role
+from coworld_protocol.contract import ENV_LOAD_REPLAY_URI, ENV_LOCAL_EXTRA_PORTS, Role
 from coworld_protocol.errors import CoworldError, PreconditionMissing
 from coworld_protocol.sdk.memory import HOST, House, Residence
 from coworld_protocol.sdk.turns import Turns
@@ -222,6 +222,12 @@ class InprocSite:
         """
         if launch.role not in _PLAYING or ENV_LOAD_REPLAY_URI in launch.env:
             return await self._processes.start(launch)
+        if launch.extra_ports:
+            raise StartFailed(
+                f"{launch.name} was not started: a game that plays in memory is reached at no port, and it wishes for "
+                + ", ".join(str(port.inside) for port in launch.extra_ports),
+                todo=f"use --driver process or docker, or leave {ENV_LOCAL_EXTRA_PORTS} out of the manifest",
+            )
         await self._driver.turns.take()
         if self._closed:
             raise StartFailed(f"{launch.name} was not started: its episode is ending")

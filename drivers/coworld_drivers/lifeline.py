@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
 import weakref
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import trio
 
 from coworld_drivers import janitor
 from coworld_drivers.driver import MachineFault, StartFailed
 from coworld_drivers.forks import Owner
 
-__all__ = ["Lifeline", "start_failed"]
+__all__ = ["Lifeline", "Will", "start_failed"]
 
 CLOSE_SECONDS = 6.0
 """Longer than the janitor's own limit, so that it is killed only when it hangs."""
@@ -47,6 +50,25 @@ def start_failed(who: str, error: OSError, where: str = "", *, ours: bool = Fals
     )
 
 
+class Will(msgspec.Struct, frozen=True, kw_only=True):
+    """What the janitor is to do where there are no processes to end, when we are dead and could not do it.
+
+    Attributes:
+        list: a command that prints the names of what is there, separated by blanks or lines.
+        remove: a command that removes it; the names are put after its words. What has gone meanwhile must not keep it from
+            removing the rest.
+        environ: the whole environment of both. It does not show in any argv.
+    """
+
+    list: tuple[str, ...]
+    remove: tuple[str, ...]
+    environ: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Says nothing of the environment, which may hold secrets."""
+        return f"Will(list={self.list!r}, remove={self.remove!r})"
+
+
 class Lifeline:
     """Keeps one janitor informed of the process groups of a run; starts it with the first and again if somebody kills it.
 
@@ -55,14 +77,20 @@ class Lifeline:
 
     Args:
         mark: the run's mark, by which the janitor finds what left its group.
+        wills: done in this order, again and again, if this process ends without `aclose`.
+        what: whose it is, as a noun without article.
 
     Attributes:
         owner: the process whose roles it guards.
     """
 
-    def __init__(self, mark: str) -> None:
-        self.owner = Owner("process driver")
+    def __init__(self, mark: str, wills: Sequence[Will] = (), *, what: str = "process driver") -> None:
+        self.owner = Owner(what)
         self._mark = mark
+        # Of ASCII only, without line ends: JSON escapes everything else, also the bytes of an environment that are no text.
+        self._wills = "".join(f"*{json.dumps(msgspec.to_builtins(will))}\n" for will in wills).encode()
+        # Whether the janitor knows the wills, so that other lines may follow.
+        self._told = False
         self._groups: set[int] = set()
         self._process: trio.Process | None = None
         self._pipe = -1
@@ -111,8 +139,35 @@ class Lifeline:
                 raise
             finally:
                 os.close(read)
+            await self._tell(self._process)
             for group in self._groups:
                 self._say(f"+{group}\n")
+
+    async def _tell(self, process: trio.Process) -> None:
+        """Tell a new janitor the wills, which may be more than a pipe holds at once."""
+        rest = memoryview(self._wills)
+        # Restores: no line begins within another one; a janitor that could not be told is gone.
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            while rest:
+                try:
+                    rest = rest[os.write(self._pipe, rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._pipe)
+                except OSError:
+                    break
+            else:
+                self._told = True
+                return
+        process.kill()
+        # Restores: no zombie.
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            await process.wait()
+        self._forget()
+        raise MachineFault(
+            "the janitor could not be told what to remove",
+            evidence="it does not read" if process.returncode is None else "it has ended",
+            todo="look at what stops or kills the processes of this user",
+        )
 
     def started(self, group: int) -> None:
         """A process group exists."""
@@ -132,6 +187,7 @@ class Lifeline:
         self._say(".\n")
         os.close(self._pipe)
         self._pipe = -1
+        self._told = False
         # Restores: no process of ours is left, cancelled or not.
         with trio.move_on_after(CLOSE_SECONDS, shield=True):
             await process.wait()
@@ -142,7 +198,7 @@ class Lifeline:
         self._process = None
 
     def _say(self, text: str) -> None:
-        if self._pipe >= 0 and self.owner.here:
+        if self._pipe >= 0 and self._told and self.owner.here:
             # A janitor that is dead is replaced by the next ensure(); what a full pipe loses, the mark finds.
             with suppress(OSError):
                 os.write(self._pipe, text.encode())
@@ -150,6 +206,7 @@ class Lifeline:
     def _forget(self) -> None:
         pipe, self._pipe = self._pipe, -1
         self._process = None
+        self._told = False
         if pipe >= 0:
             os.close(pipe)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from coworld_drivers.driver import LogFailed
-from coworld_drivers.logfiles import LogFiles
+from coworld_drivers.driver import Launch, LogFailed, MachineFault
+from coworld_drivers.logfiles import LogFiles, Planted
 
-__all__ = ["RING", "OutputLog"]
+__all__ = ["RING", "OutputLog", "open_logs"]
 
 RING = 64 * 1024
 """Bytes of the newest output that are kept in memory, and that follow the cut at the end of a cut log."""
@@ -117,3 +117,32 @@ class OutputLog:
                 todo="make room or choose another --output directory, then run it again",
                 where=str(self.path),
             )
+
+
+def open_logs(launch: Launch, files: LogFiles) -> list[OutputLog]:
+    """The logs of a role, standard output first.
+
+    Raises:
+        MachineFault: one of them cannot be opened; none is left open.
+    """
+    logs: list[OutputLog] = []
+    try:
+        for path in filter(None, (launch.stdout, launch.stderr)):
+            log = OutputLog(path, limit=launch.log_limit, who=launch.name, files=files)
+            logs.append(log)
+    except OSError as error:
+        for log in logs:
+            log.close()
+        if isinstance(error, Planted):
+            raise MachineFault(
+                f"the log of {launch.name} cannot be written: something that we did not make has its place",
+                evidence=f"{error.filename} is {error.strerror}; a role that may write there, such as the game, "
+                "can have put it there",
+                todo="find out which role does that, and run again with a new --output directory",
+            ) from error
+        raise MachineFault(
+            f"the log of {launch.name} cannot be written",
+            evidence=f"{path}: {error.strerror}",
+            todo="choose another --output directory, or make this one writable",
+        ) from error
+    return logs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
@@ -14,7 +15,7 @@ from coworld_drivers import socket_tables
 from coworld_drivers.driver import MachineFault
 from coworld_drivers.janitor import marked
 
-__all__ = ["HOST", "claim", "occupants", "release", "sockets_of", "sockets_of_group"]
+__all__ = ["HOST", "claim", "claim_this", "obstacle", "occupants", "release", "sockets_of", "sockets_of_group"]
 
 HOST = "127.0.0.1"
 
@@ -62,6 +63,29 @@ def claim() -> int:
         evidence=f"{_ATTEMPTS} ports between {_FIRST} and {last} of {HOST} are in use",
         todo="end other servers of this machine, or run fewer episodes at a time",
     )
+
+
+def claim_this(port: int) -> OSError | None:
+    """Claim a port that a role insists on; what keeps it from listening there, or None when it is claimed."""
+    with _held_lock:
+        if port in _held:
+            return OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+        error = obstacle(port)
+        if error is None:
+            _held.add(port)
+        return error
+
+
+def obstacle(port: int) -> OSError | None:
+    """What keeps a server from listening at that port of 127.0.0.1; None when nothing does."""
+    with socket.socket() as probe:
+        # Connections of a server of before that are in TIME_WAIT keep no server away that looks out for itself.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            return error
+    return None
 
 
 def release(port: int) -> None:

@@ -22,17 +22,28 @@ from typing import Self
 import trio
 
 from coworld_drivers import connections, ports
-from coworld_drivers.driver import Address, Connections, Doorway, Launch, MachineFault, Mount, StartFailed, Wanted
+from coworld_drivers.driver import (
+    Address,
+    Connections,
+    Doorway,
+    ExtraPort,
+    Launch,
+    Mount,
+    StartFailed,
+    Wanted,
+)
 from coworld_drivers.environment import child_mark, inherited, role_environment, unpassable
+from coworld_drivers.extra_ports import same_outside
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import ImageMap
 from coworld_drivers.janitor import signal_marked
 from coworld_drivers.lifeline import Lifeline, start_failed
-from coworld_drivers.logfiles import LogFiles, Planted
+from coworld_drivers.logfiles import LogFiles
 from coworld_drivers.oom import OomCounter
-from coworld_drivers.output import OutputLog
+from coworld_drivers.output import OutputLog, open_logs
+from coworld_drivers.process_usage import ProcessUsages, own_peak
 from coworld_drivers.warm import WarmStarts, WarmStatistics
-from coworld_drivers.warm_process import Started
+from coworld_drivers.warm_process import Started, WarmProcess
 from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["ProcessDriver", "ProcessSite"]
@@ -75,6 +86,7 @@ class ProcessDriver:
         self.close_grace = close_grace
         self.lifeline = Lifeline(self.mark)
         self.oom = OomCounter()
+        self.usages = ProcessUsages()
         self.warm = WarmStarts(f"{self.mark}.templates", self.lifeline) if warm else None
         self._environ = environ
         self._log = log
@@ -229,24 +241,41 @@ class ProcessSite:
         mark = f"{self.mark}.{number}"
         address: Address | None = None
         logs: list[OutputLog] = []
+        extra: tuple[ExtraPort, ...] = ()
         try:
+            extra = same_outside(launch.extra_ports)
             if launch.serves:
                 address = Address(host=ports.HOST, port=ports.claim())
-            self._open_logs(launch, logs)
-            env = role_environment(launch, resolved, environ=driver.environ, mark=mark, address=address)
+            logs += open_logs(launch, self._files)
+            env = role_environment(
+                launch, resolved, environ=driver.environ, mark=mark, address=address, extra_ports=extra
+            )
             process = await self._spawn(launch, resolved.argv, resolved.root, env)
             try:
                 self._refuse_when_closed(launch)
+                # A warm role was forked and has executed nothing, so no peak of ours was handed down to it.
+                inherited = 0 if isinstance(process, WarmProcess) else own_peak()
                 handle = ProcessHandle(
-                    launch.name, process, logs, address=address, mark=mark, lifeline=driver.lifeline, oom=driver.oom
+                    launch.name,
+                    process,
+                    logs,
+                    address=address,
+                    extra_ports=[port.inside for port in extra],
+                    mark=mark,
+                    lifeline=driver.lifeline,
+                    oom=driver.oom,
+                    account=driver.usages.follow(process.pid, inherited),
                 )
             except BaseException:
+                driver.usages.forget(process.pid)
                 # Restores: a process that nobody follows does not exist. Bounded inside.
                 await _discard(process)
                 raise
         except BaseException as error:
             for log in logs:
                 log.close()
+            for port in extra:
+                ports.release(port.inside)
             if address is not None:
                 ports.release(address.port)
             if isinstance(error, OSError):
@@ -327,24 +356,6 @@ class ProcessSite:
     def _refuse_when_closed(self, launch: Launch) -> None:
         if self._closed:
             raise StartFailed(f"{launch.name} was not started: its episode is ending")
-
-    def _open_logs(self, launch: Launch, logs: list[OutputLog]) -> None:
-        for path in filter(None, (launch.stdout, launch.stderr)):
-            try:
-                logs.append(OutputLog(path, limit=launch.log_limit, who=launch.name, files=self._files))
-            except Planted as planted:
-                raise MachineFault(
-                    f"the log of {launch.name} cannot be written: something that we did not make has its place",
-                    evidence=f"{planted.filename} is {planted.strerror}; a role that may write there, such as the game, "
-                    "can have put it there",
-                    todo="find out which role does that, and run again with a new --output directory",
-                ) from planted
-            except OSError as error:
-                raise MachineFault(
-                    f"the log of {launch.name} cannot be written",
-                    evidence=f"{path}: {error.strerror}",
-                    todo="choose another --output directory, or make this one writable",
-                ) from error
 
     async def _spawn(self, launch: Launch, argv: tuple[str, ...], root: Path, env: Mapping[str, str]) -> Started:
         try:

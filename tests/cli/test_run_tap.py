@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.play import exit_code_of
+from coworld_actors.cli.single import exit_code_of
 from coworld_actors.episode.verdict import EndReason
 from coworld_actors.traffic.report import BudgetVerdict, Judgement, TapReport
 from tests.coworlds import scripted_manifest, write_coworld

@@ -40,7 +40,7 @@ class Watched(Role[None]):
 
 
 def shell(tmp_path: Path, script: str, **more: object) -> Launch:
-    fields = {"stdout": tmp_path / "role.log", "writes": (tmp_path,), **more}
+    fields = {"stdout": tmp_path / "role.log", "mounts": (Mount(path=tmp_path, at="/own", writable=True),), **more}
     return Launch(name="role", role="player", image=IMAGE, run=("sh", "-c", script), **fields)  # type: ignore[arg-type]
 
 
@@ -59,10 +59,12 @@ async def test_an_end_by_itself_is_reported_once_and_ends_the_actor(
     with trio.fail_after(60):
         await (await run(house, role)).wait()
     assert role.ends == [(ExitStatus(kind=ExitKind.EXITED, code=4), False, "last")]
+    assert role.process is not None
+    assert role.process.usage.cpu_seconds is not None
     published = [r.event for r in events if isinstance(r.event, RoleStarted | RoleEnded)]
     assert published == [
         RoleStarted(role="player", name="role", slot=3),
-        RoleEnded(role="player", name="role", slot=3, end="exit code 4", ok=False),
+        RoleEnded(role="player", name="role", slot=3, end="exit code 4", ok=False, usage=role.process.usage),
     ]
 
 

@@ -17,6 +17,7 @@ import trio
 
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec, Limits, TapSpec
+from coworld_actors.manifest.load import ManifestOrigin
 from coworld_actors.manifest.seats import EpisodePlan, SeatPlan
 from coworld_actors.runtime.admission import RuntimeFull
 from coworld_actors.runtime.runtime import RuntimeClosed
@@ -99,10 +100,12 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, tag="play"):
     variant_id: str
     game_config: dict[str, Any]
     seats: tuple[SeatPlan, ...]
+    origin: ManifestOrigin | None
     directory: Path
     limits: Limits
     verify_replay: bool
     reports: bool
+    probe: bool
     role_env: Mapping[str, str]
     tap: TapSpec | None
     secret_env: Mapping[str, str]
@@ -233,10 +236,12 @@ def play_of(spec: EpisodeSpec, world: int) -> Play:
         variant_id=plan.variant_id,
         game_config=plan.game_config,
         seats=plan.seats,
+        origin=plan.origin,
         directory=spec.directory.absolute(),
         limits=spec.limits,
         verify_replay=spec.verify_replay,
         reports=spec.reports,
+        probe=spec.probe,
         role_env=spec.role_env,
         tap=spec.tap,
         secret_env=spec.secret_env,
@@ -246,12 +251,19 @@ def play_of(spec: EpisodeSpec, world: int) -> Play:
 def spec_of(play: Play, manifest: Manifest) -> EpisodeSpec:
     """The spec again."""
     return EpisodeSpec(
-        plan=EpisodePlan(manifest=manifest, variant_id=play.variant_id, game_config=play.game_config, seats=play.seats),
+        plan=EpisodePlan(
+            manifest=manifest,
+            variant_id=play.variant_id,
+            game_config=play.game_config,
+            seats=play.seats,
+            origin=play.origin,
+        ),
         directory=play.directory,
         id=play.id,
         limits=play.limits,
         verify_replay=play.verify_replay,
         reports=play.reports,
+        probe=play.probe,
         role_env=play.role_env,
         tap=play.tap,
         secret_env=play.secret_env,

@@ -17,8 +17,8 @@ import pytest
 
 from coworld_actors.cli.event_file import EventFile
 from coworld_actors.cli.exits import Exit
-from coworld_actors.cli.play import Options, exit_code_of, play
 from coworld_actors.cli.screen import Detail
+from coworld_actors.cli.single import Options, exit_code_of, play_single
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import Limits, new_id
 from coworld_actors.episode.verdict import EndReason
@@ -50,9 +50,9 @@ def small(tmp_path: Path) -> Generator[Path]:
 
 def test_runs_get_directories_of_their_own_and_the_latest_is_named(options, tmp_path: Path) -> None:
     """Two runs in one second do not meet; `runs/latest` leads to the last one."""
-    assert play(options()).exit_code is Exit.GOOD
+    assert play_single(options()).exit_code is Exit.GOOD
     first = (tmp_path / "runs/latest").resolve()
-    assert play(options()).exit_code is Exit.GOOD
+    assert play_single(options()).exit_code is Exit.GOOD
     second = (tmp_path / "runs/latest").resolve()
     assert first != second
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted([first.name, second.name, "latest"])
@@ -62,7 +62,7 @@ def test_runs_get_directories_of_their_own_and_the_latest_is_named(options, tmp_
 def test_a_directory_of_the_callers_is_not_linked(options, tmp_path: Path) -> None:
     """With --output nothing but that directory is written."""
     before = set(os.listdir(tmp_path))
-    assert play(options(output=tmp_path / "out/put")).exit_code is Exit.GOOD
+    assert play_single(options(output=tmp_path / "out/put")).exit_code is Exit.GOOD
     assert set(os.listdir(tmp_path)) - before == {"coworld", "out"}
     assert os.listdir(tmp_path / "out") == ["put"]
 
@@ -71,7 +71,7 @@ def test_a_latest_that_is_no_link_is_no_reason_to_fail(options, tmp_path: Path) 
     """What somebody put there stays."""
     (tmp_path / "runs/latest").mkdir(parents=True)
     (tmp_path / "runs/latest/mine").touch()
-    assert play(options()).exit_code is Exit.GOOD
+    assert play_single(options()).exit_code is Exit.GOOD
     assert (tmp_path / "runs/latest/mine").exists()
     assert not [path for path in (tmp_path / "runs").iterdir() if path.name.startswith(".latest")]
 
@@ -79,7 +79,7 @@ def test_a_latest_that_is_no_link_is_no_reason_to_fail(options, tmp_path: Path) 
 @pytest.mark.parametrize(("behaviour", "code"), [("plays", Exit.GOOD), ("no_results", Exit.FAILED)])
 def test_the_exit_code_is_the_verdict(options, behaviour: str, code: Exit) -> None:
     """Good is 0, anything else that was played is 1."""
-    assert play(options(behaviour)).exit_code is code
+    assert play_single(options(behaviour)).exit_code is code
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_the_exit_code_is_the_verdict(options, behaviour: str, code: Exit) -> No
 def test_what_cannot_be_played_writes_nothing(options, tmp_path: Path, change: dict, error: type[CoworldError]) -> None:
     """It is refused before a directory is made."""
     with pytest.raises(error) as caught:
-        play(options(**change))
+        play_single(options(**change))
     assert caught.value.todo
     assert not (tmp_path / "runs").exists()
 
@@ -114,8 +114,8 @@ def test_an_event_file_that_is_not_complete_is_said_beside_the_outcome(
         def _open(self) -> None:
             self._file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "wb", buffering=0)
 
-    monkeypatch.setattr("coworld_actors.cli.play.EventFile", OnAFullDisk)
-    outcome = play(options(events=tmp_path / "all.jsonl", output=tmp_path / "out"))
+    monkeypatch.setattr("coworld_actors.cli.single.EventFile", OnAFullDisk)
+    outcome = play_single(options(events=tmp_path / "all.jsonl", output=tmp_path / "out"))
     assert outcome.exit_code == Exit.PRECONDITION
     (record,) = outcome.episodes
     assert msgspec.json.decode((tmp_path / "out/episode.json").read_bytes(), type=EpisodeRecord) == record
@@ -126,10 +126,10 @@ def test_an_event_file_that_is_not_complete_is_said_beside_the_outcome(
 
 def test_an_event_file_may_be_in_the_runs_directory(options, tmp_path: Path) -> None:
     """Which has to be new: the file is made in it before a role is started."""
-    assert play(options(events=tmp_path / "out/all.jsonl", output=tmp_path / "out")).exit_code is Exit.GOOD
+    assert play_single(options(events=tmp_path / "out/all.jsonl", output=tmp_path / "out")).exit_code is Exit.GOOD
     kinds = [json.loads(line)["event"]["type"] for line in (tmp_path / "out/all.jsonl").read_text().splitlines()]
     assert {"episode_started", "role_started", "episode_ended"} <= set(kinds)
-    assert play(options(events=tmp_path / "out/all.jsonl.2", output=tmp_path / "else")).exit_code is Exit.GOOD
+    assert play_single(options(events=tmp_path / "out/all.jsonl.2", output=tmp_path / "else")).exit_code is Exit.GOOD
 
 
 def test_an_error_in_a_group_of_one_is_that_error(options, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_an_error_in_a_group_of_one_is_that_error(options, monkeypatch: pytest.M
 
     monkeypatch.setattr("coworld_actors.runtime.runtime.run_episode", broken)
     with pytest.raises(PreconditionMissing, match="no room"):
-        play(options())
+        play_single(options())
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_ids_of_one_second_differ() -> None:
 
 def test_the_event_file_holds_the_whole_system(options, tmp_path: Path) -> None:
     """One JSON object a line, the actors' own events included."""
-    assert play(options(events=tmp_path / "all.jsonl")).exit_code is Exit.GOOD
+    assert play_single(options(events=tmp_path / "all.jsonl")).exit_code is Exit.GOOD
     kinds = {json.loads(line)["event"]["type"] for line in (tmp_path / "all.jsonl").read_text().splitlines()}
     assert {"actor_started", "role_started", "episode_ended"} <= kinds
 
@@ -175,7 +175,7 @@ def test_the_event_file_holds_the_whole_system(options, tmp_path: Path) -> None:
 def test_a_disk_that_fills_up_blames_no_role(options, small: Path) -> None:
     """A game that writes more than there is room for: the machine is to blame, in the record or in the error."""
     try:
-        code = play(options("floods", output=small / "run", limits=Limits(timeout=10, player_grace=2))).exit_code
+        code = play_single(options("floods", output=small / "run", limits=Limits(timeout=10, player_grace=2))).exit_code
     except PreconditionMissing as error:
         assert is_full(error.what)  # noqa: PT017 - either way of saying so is right
         assert not (small / "run/episode.json").exists()

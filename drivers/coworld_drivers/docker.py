@@ -1,0 +1,446 @@
+"""The docker driver: a role is a container, made and watched through the `docker` program alone.
+
+A container is created with a name and labels of our choice, started, followed, asked how it ended, and removed; never `--rm`, for
+what has removed itself cannot be asked. Unless it is trusted a role sees its own directory, its game, and nothing else.
+
+Four nets hold what a role leaves: the site that removes its containers, the driver that removes its networks, the janitor for when
+the runtime itself is killed, and the sweep of the next run, or of `coworld-actors gc`, for when the whole machine was.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import trio
+
+from coworld_drivers import docker_connections, docker_gc, labels
+from coworld_drivers.docker_client import Docker, DockerRefused, Trouble
+from coworld_drivers.docker_create import (
+    Confinement,
+    Joined,
+    bounded,
+    container_uri,
+    create_words,
+    role_variables,
+    variables,
+)
+from coworld_drivers.docker_disk import DiskWatch
+from coworld_drivers.docker_engine import Engine, ask_engine
+from coworld_drivers.docker_handle import Container, DockerHandle
+from coworld_drivers.docker_images import Images, Pull
+from coworld_drivers.docker_networks import Network, Networks
+from coworld_drivers.docker_usage import UsageWatches
+from coworld_drivers.driver import Address, Connections, Doorway, Launch, Mount, StartFailed, Wanted
+from coworld_drivers.environment import child_mark
+from coworld_drivers.extra_ports import choose_outside, port_variables
+from coworld_drivers.lifeline import Lifeline
+from coworld_drivers.logfiles import LogFiles
+from coworld_drivers.output import open_logs
+from coworld_protocol import contract
+from coworld_protocol.contract import Role
+
+__all__ = ["DockerDriver", "DockerSite"]
+
+CLOSE_SECONDS = 40.0
+"""For everything that a site or a driver has to remove when it is left; a removal was never seen to take more than 2 s."""
+
+
+class DockerDriver:
+    """Runs roles as containers.
+
+    It belongs to the process that makes it: a forked child is refused.
+
+    Args:
+        environ: our own environment; it says where `docker` and its engine are. Roles see nothing of it.
+        close_grace: seconds between SIGTERM and SIGKILL for what still runs when a site is left.
+        log: receives a sentence about what a user should know, such as a root that an image has to write to.
+        trust: leave out what keeps roles from the machine, except limits on what they use.
+        outside: let roles reach the world outside, such as a model's provider; `trust` implies it.
+        pull: when to ask a registry for an image.
+    """
+
+    name = "docker"
+
+    def __init__(
+        self,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        close_grace: float = 2.0,
+        log: Callable[[str], None] | None = None,
+        trust: bool = False,
+        outside: bool = False,
+        pull: Pull = Pull.MISSING,
+    ) -> None:
+        self.run = uuid.uuid4().hex
+        self.mark = child_mark(environ, self.run)
+        self.close_grace = close_grace
+        self.trust = trust
+        self.outside = outside or trust
+        self.docker = Docker(environ, mark=self.mark)
+        self.labels = labels.run_labels(self.run)
+        self.lifeline = Lifeline(self.mark, docker_gc.wills(self.docker, self.run))
+        self.images = Images(self.docker, pull=pull, log=self.note)
+        self.networks = Networks(self.docker, run=self.run, labels=self.labels, environ=environ)
+        self.usage = UsageWatches()
+        self.disks = DiskWatch()
+        self.writable_roots: set[str] = set()
+        self._log = log
+        self._engine: Engine | None = None
+        self._count = 0
+        self._open: set[DockerSite] = set()
+        self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+        self._nursery: trio.Nursery | None = None
+
+    async def __aenter__(self) -> Self:
+        self.lifeline.owner.require()
+        manager = self._nursery_manager = trio.open_nursery()
+        nursery = self._nursery = await manager.__aenter__()
+        await nursery.start(self.docker.serve)
+        nursery.start_soon(self.usage.serve)
+        nursery.start_soon(self.disks.serve)
+        nursery.start_soon(docker_gc.sweep_at_start, self.docker, self.note)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._nursery is not None
+        assert self._nursery_manager is not None
+        try:
+            # Restores: no network of this run is left.
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                try:
+                    await self.networks.aclose()
+                except DockerRefused as refused:
+                    self.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
+        finally:
+            self.docker.close()
+            self._nursery.cancel_scope.cancel(reason="the driver is left")
+            try:
+                # Restores: the janitor is gone too. Bounded inside.
+                await self.lifeline.aclose()
+            finally:
+                await self._nursery_manager.__aexit__(None, None, None)
+
+    async def check(self, launches: Sequence[Wanted]) -> None:
+        """Check that every image is there, or can be pulled, and can be started.
+
+        Raises:
+            PreconditionMissing: with everything that is missing, not only the first; also when no engine answers.
+        """
+        await self.engine()
+        await self.images.check(launches)
+
+    async def engine(self) -> Engine:
+        """What the engine can do; asked once.
+
+        Raises:
+            EngineGone: none answers.
+        """
+        if self._engine is None:
+            self._engine = await ask_engine(self.docker)
+            for sentence in self._engine.shortcomings:
+                self.note(f"warning: {sentence}")
+            if self.trust:
+                self.note(
+                    "warning: --trust: roles run as the user of their image, with the engine's capabilities, may write to their "
+                    "root, and reach the network outside"
+                )
+        return self._engine
+
+    def note(self, text: str) -> None:
+        """Tell the run's log."""
+        if self._log is not None:
+            self._log(text)
+
+    def kill_all(self) -> None:
+        """Have every container of every site killed, by a client that nobody waits for.
+
+        Raises:
+            ForkedProcess: this is a forked child, and the containers are its parent's.
+        """
+        self.lifeline.owner.require()
+        names = [handle.container for site in self._open for handle in site.running]
+        if names:
+            client = self.docker.client
+            # Without the mark: the janitor must not end it.
+            environ = {key: value for key, value in client.environ.items() if value != self.mark}
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                os.posix_spawn(
+                    client.program,
+                    [client.program, "kill", *names],
+                    environ,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)],
+                    setsid=True,
+                )
+            finally:
+                os.close(null)
+
+    def number(self) -> int:
+        """For sites: a number that no other container of this run has."""
+        self._count += 1
+        return self._count
+
+    def open_site(
+        self, episode: str, *, seats: int = 0, doorway: bool = False
+    ) -> AbstractAsyncContextManager[DockerSite]:
+        """A site for one episode, with a network of its own; leaving it removes whatever is there.
+
+        An exception of the body leaves as it is, never wrapped in a group.
+
+        Raises:
+            DockerRefused: there can be no network.
+            ForkedProcess: this is a forked child of the process that made the driver.
+        """
+        self.lifeline.owner.require()
+        return self._site(episode, seats, doorway)
+
+    @asynccontextmanager
+    async def _site(self, episode: str, seats: int, doorway: bool) -> AsyncGenerator[DockerSite]:
+        failure: BaseException | None = None
+        await self.lifeline.ensure()
+        # Before anything of it exists: what the engine is decides how it is confined.
+        engine = await self.engine()
+        front = await self.networks.front(outside=self.outside)
+        private = await self.networks.take(seats, doorway=doorway, outside=self.outside) if seats else None
+        async with trio.open_nursery() as nursery:
+            site = DockerSite(self, episode, engine, nursery, front, private)
+            self._open.add(site)
+            try:
+                yield site
+            except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
+                failure = error
+            # Restores: nothing that this site started is left. Bounded inside.
+            await site.aclose()
+            self._open.discard(site)
+            if private is not None:
+                self.networks.give_back(private)
+        if failure is not None:
+            raise failure
+
+
+class DockerSite:
+    """Where the containers of one episode run together; made by `DockerDriver.open_site`.
+
+    Attributes:
+        running: what runs.
+    """
+
+    def __init__(
+        self,
+        driver: DockerDriver,
+        episode: str,
+        engine: Engine,
+        nursery: trio.Nursery,
+        front: Network,
+        private: Network | None,
+    ) -> None:
+        self.episode = episode
+        self.running: set[DockerHandle] = set()
+        self._driver = driver
+        self._engine = engine
+        self._nursery = nursery
+        self._front = front
+        self._private = private
+        self._game: DockerHandle | None = None
+        self._players: dict[str, str] = {}
+        self._files = LogFiles()
+        self._closed = False
+        self._created: set[str] = set()
+
+    def uri(self, path: Path, mounts: Sequence[Mount]) -> str:
+        """The `file://` URI by which a container with these mounts finds `path`.
+
+        Raises:
+            InternalFault: no mount holds the path.
+        """
+        return container_uri(path, mounts)
+
+    @property
+    def insight(self) -> None:
+        """None: a container is asked over the network."""
+        return
+
+    @property
+    def doorway(self) -> Doorway | None:
+        """This machine's address in the episode's network; None when the site was opened without."""
+        gateway = self._private.gateway if self._private is not None else None
+        return None if gateway is None else Doorway(bind=str(gateway), host=str(gateway))
+
+    @property
+    def sees_connections(self) -> bool:
+        """Whether the engine runs on this machine, whose kernel knows who is connected to the game."""
+        return self._game is not None and docker_connections.visible(self._game.pid)
+
+    async def connected(self, address: Address) -> Connections:
+        """The players that are connected to the game, by their addresses in the episode's network."""
+        del address
+        if self._game is None or self._game.status is not None:
+            await trio.lowlevel.checkpoint()
+            return Connections(complete=False)
+        return docker_connections.look(self._game.pid, contract.CONTAINER_PORT, self._players)
+
+    async def start(self, launch: Launch) -> DockerHandle:
+        """Create and start a container.
+
+        Raises:
+            MachineFault: it cannot be started, and no role is to blame for that: no engine, no room, no log.
+            StartFailed: its command cannot be executed; nothing is left of the attempt.
+            ForkedProcess: this is a forked child of the process that opened the site.
+        """
+        driver = self._driver
+        driver.lifeline.owner.require()
+        self._refuse_when_closed(launch)
+        await driver.lifeline.ensure()
+        resources = bounded(launch.resources, self._confinement())
+        logs = open_logs(launch, self._files)
+        try:
+            container = await self._create(launch, writable_root=driver.trust or launch.image in driver.writable_roots)
+            handle = DockerHandle(
+                launch.name,
+                driver.docker,
+                container,
+                logs,
+                serves=contract.CONTAINER_PORT if launch.serves else None,
+                peer_host=self._address_of(launch.name) if self._hosts(launch) else "",
+                meter=driver.usage.follow,
+                read_only=lambda: self._learn_read_only(launch.image),
+            )
+        except BaseException:
+            for log in logs:
+                log.close()
+            raise
+        try:
+            await handle.start()
+            self._refuse_when_closed(launch)
+        except BaseException:
+            # Restores: a container that nobody follows does not exist. Bounded inside.
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await handle.abandon()
+                await self._remove(handle.container)
+            raise
+        if self._hosts(launch):
+            self._game = handle
+        self.running.add(handle)
+        if launch.home is not None and resources.disk is not None:
+            hidden = [mount.path / name for mount in launch.mounts for name in mount.hides]
+            driver.disks.watch(handle, launch.home, resources.disk, hidden)
+        self._nursery.start_soon(self._follow, handle, name=f"container {launch.name}")
+        return handle
+
+    async def _create(self, launch: Launch, *, writable_root: bool) -> Container:
+        driver = self._driver
+        number = driver.number()
+        name = f"coworld-{driver.run[:12]}-{number}-{launch.name}"[:120]
+        ports = choose_outside(launch.extra_ports, taken=())
+        own_home = not driver.trust
+        vars_ = variables(role_variables(launch, port_variables(ports), own_home=own_home), launch.name)
+        confinement = self._confinement(writable_root=writable_root)
+        words = create_words(
+            launch,
+            name=name,
+            labels={**driver.labels, **labels.role_labels(self.episode, launch.role, launch.name)},
+            joined=self._joined(launch),
+            ports=ports,
+            resources=bounded(launch.resources, confinement),
+            confinement=confinement,
+            named=tuple(vars_.named),
+        )
+        self._created.add(name)
+        what = f"{launch.name} could not be started: its container cannot be made"
+        try:
+            await driver.docker.ask(*words, what=what, stdin=vars_.lines, env=vars_.named)
+        except DockerRefused as refused:
+            # An earlier try of the same call had made it although its answer was lost: the name is ours alone.
+            if refused.trouble is not Trouble.CONFLICT:
+                raise
+        if self._hosts(launch):
+            assert self._private is not None
+            await driver.docker.ask(
+                "network",
+                "connect",
+                "--ip",
+                self._address_of(launch.name),
+                self._private.name,
+                name,
+                what=f"{launch.name} cannot be put into the network of its episode",
+            )
+        again = None if writable_root else lambda: self._create(launch, writable_root=True)
+        return Container(name=name, again=again)
+
+    def _confinement(self, *, writable_root: bool = False) -> Confinement:
+        return self._engine.confinement(trust=self._driver.trust, writable_root=writable_root)
+
+    def _joined(self, launch: Launch) -> Joined:
+        outside = self._driver.outside
+        if launch.serves:
+            return Joined(network=self._front.name, publishes=True, names=outside)
+        if launch.role == Role.PLAYER and self._private is not None:
+            return Joined(network=self._private.name, ip=self._address_of(launch.name), names=outside)
+        return Joined(network=self._front.name, names=True) if outside else Joined()
+
+    def _hosts(self, launch: Launch) -> bool:
+        """Whether the players of this episode connect to it."""
+        return self._private is not None and launch.name == Role.GAME
+
+    def _address_of(self, name: str) -> str:
+        """The address of a role in the episode's network: the game first, then players in the order in which they come."""
+        assert self._private is not None
+        if name == Role.GAME:
+            return self._private.address(0)
+        address = next((ip for ip, known in self._players.items() if known == name), None)
+        if address is None:
+            address = self._private.address(1 + len(self._players))
+            self._players[address] = name
+        return address
+
+    def _learn_read_only(self, image: str) -> None:
+        if image not in self._driver.writable_roots:
+            self._driver.writable_roots.add(image)
+            self._driver.note(f"image {image} does not work with a root that it may not write: from now on it may")
+
+    async def _follow(self, handle: DockerHandle) -> None:
+        try:
+            await handle.follow()
+        finally:
+            self.running.discard(handle)
+            self._driver.disks.forget(handle)
+            # Restores: a container that has ended takes no room.
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._remove(handle.container)
+
+    async def _remove(self, name: str) -> None:
+        """Remove a container; one that stays is named, and left to the nets behind this one."""
+        try:
+            await self._driver.docker.remove(name)
+            self._created.discard(name)
+        except DockerRefused as refused:
+            self._driver.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
+
+    def _refuse_when_closed(self, launch: Launch) -> None:
+        if self._closed:
+            raise StartFailed(f"{launch.name} was not started: its episode is ending")
+
+    async def aclose(self) -> None:
+        """Stop and remove everything; used by the driver when the site is left."""
+        self._closed = True
+        if not self._driver.lifeline.owner.here:
+            return
+        limit = self._driver.close_grace + CLOSE_SECONDS / 2
+        for handle in self.running:
+            handle.limit(limit)
+        with trio.move_on_after(limit, shield=True):
+            async with trio.open_nursery() as nursery:
+                for handle in tuple(self.running):
+                    nursery.start_soon(handle.stop, self._driver.close_grace)
+        with trio.move_on_after(CLOSE_SECONDS, shield=True):
+            async with trio.open_nursery() as nursery:
+                for name in tuple(self._created):
+                    nursery.start_soon(self._remove, name)

@@ -1,0 +1,47 @@
+"""Who is connected to a game in a container: the kernel's table of the game's own network, where the engine is on this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from coworld_drivers.driver import Connections
+
+__all__ = ["look", "visible"]
+
+_ESTABLISHED = "01"
+
+
+def visible(pid: int) -> bool:
+    """Whether the table of the process's network can be read here."""
+    try:
+        with Path(f"/proc/{pid}/net/tcp").open("rb"):
+            return pid > 0
+    except OSError:
+        return False
+
+
+def look(pid: int, port: int, names: Mapping[str, str]) -> Connections:
+    """Who is connected to `port` in the network of a process.
+
+    Args:
+        pid: of any process in the container.
+        port: where its server listens.
+        names: the roles by their IPv4 address there.
+    """
+    try:
+        peers = {peer for family in ("tcp", "tcp6") for peer in _peers(pid, family, port)}
+    except OSError:
+        return Connections(complete=False)
+    return Connections(names=frozenset(names[peer] for peer in peers & names.keys()), complete=True)
+
+
+def _peers(pid: int, family: str, port: int) -> Iterator[str]:
+    with Path(f"/proc/{pid}/net/{family}").open(encoding="ascii") as table:
+        next(table, None)
+        for line in table:
+            _, local, remote, state, *_ = line.split()
+            if state == _ESTABLISHED and int(local.rpartition(":")[2], 16) == port:
+                # An IPv4 address is the last word of an IPv6 one that stands for it; each word is in the machine's byte order.
+                yield socket.inet_ntoa(bytes.fromhex(remote.partition(":")[0][-8:])[::-1])

@@ -1,0 +1,503 @@
+"""One started container: its output, its end as the engine knows it, and its removal.
+
+`docker start --attach` starts it and carries its output; that client is a messenger, not a witness. How the container ended is
+what `docker container inspect` says, and when the messenger is lost, `docker logs --follow` goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import trio
+
+from coworld_drivers.command import discard
+from coworld_drivers.docker_client import Docker, DockerRefused
+from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, MachineFault, StartFailed, Usage
+from coworld_drivers.output import OutputLog
+from coworld_protocol.errors import InternalFault
+
+__all__ = ["Container", "DockerHandle", "Meter", "State", "judge", "state_of"]
+
+_CHUNK = 64 * 1024
+
+_NEVER = "0001-01-01T00:00:00Z"
+"""What the engine says of a moment that has not come."""
+
+FIRST_LOOK = 0.03
+"""Seconds until the first look at a container that is being started; the fastest start that was seen took 0.2 s."""
+LOOK = 0.15
+"""The longest pause between two such looks."""
+
+START_SECONDS = 60.0
+"""For an engine to start a container."""
+
+KILL_SECONDS = 10.0
+"""For an engine to kill a container."""
+
+REMOVE_SECONDS = 30.0
+
+ALIVE_LOOK = 15.0
+"""Seconds between two looks at a container whose output is followed by a second reader, which may have missed its end."""
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
+    """What `inspect` says of a container's life; the engine's own names."""
+
+    status: str = ""
+    running: bool = False
+    restarting: bool = False
+    oom_killed: bool = msgspec.field(default=False, name="OOMKilled")
+    pid: int = 0
+    exit_code: int = 0
+    error: str = ""
+    started_at: str = _NEVER
+
+    @property
+    def started(self) -> bool:
+        """Whether its first process ran at any time."""
+        return self.started_at != _NEVER
+
+    @property
+    def over(self) -> bool:
+        """Whether it has been started and does not run any more, or never will."""
+        return not self.running and not self.restarting and (self.started or bool(self.error))
+
+
+def state_of(seen: Mapping[str, Any]) -> State:
+    """The life of an inspected container.
+
+    Raises:
+        MachineFault: the answer has not the shape that every engine's has.
+    """
+    try:
+        return msgspec.convert(seen.get("State"), State, strict=False)
+    except msgspec.ValidationError as error:
+        raise MachineFault("the engine's description of a container cannot be read", evidence=str(error)) from error
+
+
+def judge(state: State, *, asked: bool, killed: bool, engine_left: bool) -> ExitStatus:
+    """The proven end of a container.
+
+    Args:
+        state: of the ended container.
+        asked: we had told it to end while it ran.
+        killed: we had killed it.
+        engine_left: the engine was away while it ran: what it says now may be the engine's own doing.
+    """
+    if engine_left and state.exit_code != 0 and not asked:
+        return ExitStatus(
+            kind=ExitKind.LOST, detail=f"the engine went away while it ran, and says exit code {state.exit_code} now"
+        )
+    code = state.exit_code
+    memory = state.oom_killed and not killed
+    number = code - 128
+    # An init passes on a death by signal as 128 + its number; a program that ends with such a code by itself is not told apart.
+    if number in _SIGNALS:
+        return ExitStatus(
+            kind=ExitKind.OOM if memory and number == signal.SIGKILL else ExitKind.SIGNALLED,
+            signal=number,
+            stopped=asked,
+            detail="it needed more memory than it may have" if memory else "",
+        )
+    if not 0 <= code <= 255:
+        return ExitStatus(kind=ExitKind.LOST, stopped=asked, detail=f"the engine says exit code {code}")
+    return ExitStatus(
+        kind=ExitKind.EXITED,
+        code=code,
+        stopped=asked,
+        detail="a process of it was killed for want of memory" if memory else "",
+    )
+
+
+_SIGNALS = frozenset(int(number) for number in signal.Signals)
+
+
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """A created container.
+
+    Attributes:
+        name: chosen by us before it was made.
+        again: makes another one for the same role that may write to its root; None when this one may already.
+    """
+
+    name: str
+    again: Callable[[], Awaitable[Container]] | None = None
+
+
+class Meter(Protocol):
+    """Watches what a container uses."""
+
+    @property
+    def usage(self) -> Usage:
+        """What was seen last."""
+        ...
+
+    def look(self) -> None:
+        """Look now."""
+        ...
+
+    def close(self) -> None:
+        """Look no more."""
+        ...
+
+
+ROOT_IS_READ_ONLY = (b"Read-only file system", b"EROFS", b"[Errno 30]")
+"""What programs say when they write where they may not."""
+
+SECOND_CHANCE = 10.0
+"""Seconds after its start in which a role that could not write to its image's root is started again with a root that it may write:
+so early nothing has come of it yet."""
+
+
+class DockerHandle:
+    """A role in a container; made by `DockerSite.start`.
+
+    Args:
+        role: the launch's name.
+        docker: the engine.
+        container: created, not started.
+        logs: where its output goes: standard output, and standard error unless that is merged. The handle closes them.
+        serves: port inside that is published; None when it does not serve.
+        peer_host: where other roles of the episode reach it.
+        meter: starts watching a container by (process id, container id).
+        read_only: told when the image does not work with a root that cannot be written.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        docker: Docker,
+        container: Container,
+        logs: Sequence[OutputLog],
+        *,
+        serves: int | None,
+        peer_host: str,
+        meter: Callable[[int, str], Meter],
+        read_only: Callable[[], None],
+    ) -> None:
+        self.pid = 0
+        self._role = role
+        self._docker = docker
+        self._container = container
+        self._logs = tuple(logs)
+        self._serves = serves
+        self._peer_host = peer_host
+        self._start_meter = meter
+        self._learn_read_only = read_only
+        self._meter: Meter | None = None
+        self._address: Address | None = None
+        self._client: trio.Process | None = None
+        self._away = docker.times_away
+        self._seen = [0, 0]
+        self._reading_on = False
+        self._started_at = 0.0
+        self._asked = False
+        self._killed = False
+        self._verdict = ""
+        self._status: ExitStatus | None = None
+        self._ended = trio.Event()
+        # Keeps output flowing while the role is asked to end although everything around is cancelled. It has no deadline
+        # while the site is open; DockerSite.aclose(), which every way out of the site runs, sets one through limit().
+        self._scope = trio.CancelScope(shield=True)
+
+    @property
+    def name(self) -> str:
+        """The launch's name."""
+        return self._role
+
+    @property
+    def container(self) -> str:
+        """The container's name."""
+        return self._container.name
+
+    @property
+    def address(self) -> Address | None:
+        """Where its published port is on this machine; None when it does not serve."""
+        return self._address
+
+    @property
+    def peer_address(self) -> Address | None:
+        """Where the players of its episode reach it."""
+        if self._serves is None:
+            return None
+        return Address(host=self._peer_host, port=self._serves) if self._peer_host else self._address
+
+    @property
+    def status(self) -> ExitStatus | None:
+        """How it ended; None while it runs."""
+        return self._status
+
+    @property
+    def log_error(self) -> LogFailed | None:
+        """Why its output is not complete on disk; None while all is well."""
+        return next((log.error for log in self._logs if log.error is not None), None)
+
+    @property
+    def usage(self) -> Usage:
+        """What it has used, as of the last look."""
+        return Usage() if self._meter is None else self._meter.usage
+
+    async def wait(self) -> ExitStatus:
+        """Wait until it has ended and its output is on disk."""
+        await self._ended.wait()
+        if self._status is None:
+            raise InternalFault(f"the end of {self._role} was not recorded")
+        return self._status
+
+    async def stop(self, grace: float) -> ExitStatus:
+        """SIGTERM, at most `grace` seconds, SIGKILL. Cancelled in between, it is killed at once."""
+        if not self._ended.is_set():
+            self._asked = True
+            try:
+                if grace > 0:
+                    with trio.move_on_after(grace):
+                        await self._signal("TERM")
+                        await self._ended.wait()
+            finally:
+                if not self._ended.is_set():
+                    self._killed = True
+                    # Restores: whoever was told to stop has stopped, also when we are cancelled.
+                    with trio.move_on_after(KILL_SECONDS, shield=True):
+                        await self._signal("KILL")
+        return await self.wait()
+
+    def condemn(self, why: str) -> None:
+        """Its end, which somebody is about to bring about, is its own doing, for this reason."""
+        self._verdict = self._verdict or why
+
+    async def kill(self) -> None:
+        """SIGKILL; its end is its own doing."""
+        await self._signal("KILL")
+
+    async def owns_address(self) -> bool:
+        """Always while it runs: the engine gives a port to one container."""
+        return self._address is not None and self._status is None
+
+    async def port_taken(self) -> bool:
+        """Never: the engine chooses a free one."""
+        return False
+
+    def tail(self, limit: int = 4000) -> str:
+        """The last `limit` bytes of its output, at most 64 KiB, as text; of standard error if there is any."""
+        for log in reversed(self._logs):
+            if log.total:
+                return log.tail(limit).decode(errors="replace")
+        return ""
+
+    def limit(self, seconds: float) -> None:
+        """Give up on it after that time, at the latest; then its end is `lost`."""
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + seconds)
+
+    async def start(self) -> None:
+        """Start the container and return when it runs, or has already ended.
+
+        Raises:
+            MachineFault: the engine cannot start it for want of something that is not the role's.
+            StartFailed: its command cannot be executed.
+        """
+        client = self._docker.client
+        async with client.room:
+            self._client = await client.start(("start", "--attach", self._container.name))
+            seen = await self._until_started(self._client)
+        state = state_of(seen)
+        if not state.started and not state.error and (self._client.returncode or 0) < 0:
+            # Somebody killed our client; whether the engine has heard of it or not, a second start is harmless.
+            await self._docker.ask("start", self._container.name, what=f"{self._role} could not be started")
+            await discard(self._client)
+            self._client = await self._read_on()
+            seen = await self._look()
+            state = state_of(seen)
+        if not state.started:
+            raise await self._refusal(state, self._client)
+        self._started_at = trio.current_time()
+        if self._meter is not None:
+            self._meter.close()
+        self.pid = state.pid
+        self._meter = self._start_meter(state.pid, str(seen.get("Id", "")))
+        if self._serves is not None and not state.over:
+            self._address = _published(seen, self._serves)
+
+    async def _until_started(self, client: trio.Process) -> Mapping[str, Any]:
+        give_up = trio.current_time() + START_SECONDS
+        pause = FIRST_LOOK
+        while True:
+            # Looked at before the engine is asked: its last word is then newer than the client's end.
+            client_ended = client.poll() is not None
+            seen = await self._look()
+            state = state_of(seen)
+            if state.started or state.error or client_ended:
+                return seen
+            if trio.current_time() > give_up:
+                raise MachineFault(
+                    f"{self._role} was not started: the engine did not do it within {START_SECONDS:g} s",
+                    todo="look at the engine's log, or run fewer episodes at a time",
+                )
+            with trio.move_on_after(pause):
+                await client.wait()
+            pause = min(2 * pause, LOOK)
+
+    async def _look(self) -> Mapping[str, Any]:
+        seen = await self._docker.inspect(self._container.name)
+        if seen is None:
+            raise _Gone(f"the container of {self._role} is gone, and it was not we who removed it")
+        return seen
+
+    async def _refusal(self, state: State, client: trio.Process) -> StartFailed:
+        said = state.error
+        if not said:
+            assert client.stderr is not None
+            with trio.move_on_after(1):
+                said = " ".join((await client.stderr.receive_some(_CHUNK)).decode(errors="replace").split())[-400:]
+        command = any(sign in said for sign in _COMMAND)
+        return (StartFailed if command else MachineFault)(
+            f"{self._role} could not be started",
+            evidence=said or "the engine gives no reason",
+            todo="correct the manifest's `run`, or the image's entry point"
+            if command
+            else "run `coworld-actors doctor`, and look at the engine's log",
+        )
+
+    async def follow(self) -> None:
+        """Carry its output until it ends and record the end. To be run once, as a task, after `start`."""
+        try:
+            with self._scope:
+                while True:
+                    assert self._client is not None
+                    await self._carry(self._client)
+                    state = await self._life()
+                    if state is None:
+                        self._client = await self._read_on()
+                        continue
+                    await self._last_words(self._client, state)
+                    status = self._judge(state)
+                    if await self._gets_second_chance(status):
+                        continue
+                    self._status = status
+                    break
+        except (DockerRefused, _Gone) as error:
+            self._status = ExitStatus(kind=ExitKind.LOST, stopped=self._asked, detail=f"{error.what}: {error.evidence}")
+        finally:
+            # Restores: no client of ours is left. Bounded inside.
+            await self._finish()
+
+    async def _carry(self, client: trio.Process) -> None:
+        """Carry output until the client ends."""
+        async with trio.open_nursery() as pumps:
+            for number, stream in enumerate((client.stdout, client.stderr)):
+                assert stream is not None
+                pumps.start_soon(self._pump, stream, number, self._skipped(number))
+        await client.wait()
+
+    def _skipped(self, number: int) -> int:
+        """Bytes at the beginning of a reader's output that we have already."""
+        return self._seen[number] if self._reading_on else 0
+
+    async def _pump(self, stream: trio.abc.ReceiveStream, number: int, skip: int) -> None:
+        log = self._logs[min(number, len(self._logs) - 1)]
+        while data := await stream.receive_some(_CHUNK):
+            if skip:
+                skip, data = max(0, skip - len(data)), data[skip:]
+            self._seen[number] += len(data)
+            if data:
+                log.write(bytes(data))
+
+    async def _life(self) -> State | None:
+        """Its state when it has ended; None while it runs."""
+        if self._meter is not None:
+            self._meter.look()
+        state = state_of(await self._look())
+        return state if state.over else None
+
+    async def _read_on(self) -> trio.Process:
+        """The reader of its output was lost, it runs on: another reader."""
+        self._reading_on = True
+        await trio.sleep(LOOK)
+        return await self._docker.client.start(("logs", "--follow", self._container.name))
+
+    async def _last_words(self, client: trio.Process, state: State) -> None:
+        """When its reader did not see the end, ask for the output once more."""
+        if not self._reading_on and client.returncode == state.exit_code:
+            return
+        self._reading_on = True
+        with trio.move_on_after(ALIVE_LOOK):
+            last = await self._docker.client.start(("logs", self._container.name))
+            try:
+                await self._carry(last)
+            finally:
+                # Restores: no client of ours is left. Bounded inside.
+                await discard(last)
+
+    def _judge(self, state: State) -> ExitStatus:
+        status = judge(state, asked=self._asked, killed=self._killed, engine_left=self._docker.times_away != self._away)
+        return msgspec.structs.replace(status, detail=self._verdict) if self._verdict else status
+
+    async def _gets_second_chance(self, status: ExitStatus) -> bool:
+        """Start a role again with a root that it may write, when it failed for want of one right at its start."""
+        again = self._container.again
+        if again is None or self._asked or status.ok or status.kind is ExitKind.LOST:
+            return False
+        if not any(sign in log.tail(16_384) for log in self._logs for sign in ROOT_IS_READ_ONLY):
+            return False
+        self._learn_read_only()
+        if trio.current_time() - self._started_at > SECOND_CHANCE:
+            return False
+        old = self._container.name
+        self._container = await again()
+        self._reading_on = False
+        self._seen = [0, 0]
+        assert self._client is not None
+        await discard(self._client)
+        await self._docker.remove(old)
+        try:
+            await self.start()
+        except StartFailed as error:
+            raise _Gone(error.what, evidence=error.evidence) from error
+        return True
+
+    async def _finish(self) -> None:
+        if self._client is not None:
+            await discard(self._client)
+        if self._meter is not None:
+            self._meter.close()
+        for log in self._logs:
+            log.close()
+        if self._status is None:
+            self._status = ExitStatus(
+                kind=ExitKind.LOST, stopped=self._asked, detail="the engine did not end it in time"
+            )
+        self._ended.set()
+
+    async def abandon(self) -> None:
+        """Undo a start that nobody will follow. Bounded."""
+        await self._finish()
+
+    async def _signal(self, name: str) -> None:
+        # That it does not run any more, or not yet, is no news to anybody.
+        await self._docker.client.call("kill", "--signal", name, self._container.name, timeout=KILL_SECONDS)
+
+
+class _Gone(MachineFault):
+    """The container is not there any more."""
+
+
+_COMMAND = (
+    "executable file not found",
+    "no such file or directory",
+    "permission denied",
+    "exec format error",
+    "is a directory",
+    "not a directory",
+    "no command specified",
+)
+"""What an engine says of a command that cannot be executed; everything else it says is its own trouble."""
+
+
+def _published(seen: Mapping[str, Any], port: int) -> Address:
+    try:
+        bindings = seen["NetworkSettings"]["Ports"][f"{port}/tcp"]
+        return Address(host="127.0.0.1", port=int(bindings[0]["HostPort"]))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise MachineFault("the engine does not say where it has published the game's port") from error
