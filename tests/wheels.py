@@ -71,7 +71,8 @@ def write_wheel(distribution: Distribution, directory: Path) -> Path:
             # Scripts and manual pages lie outside; an installer makes the scripts anew.
             if ".." in file.parts or "__pycache__" in file.parts:
                 continue
-            if file.parent.suffix == ".dist-info" and file.name in _PER_INSTALLATION:
+            # Only its own: what it brings along of others is content.
+            if len(file.parts) == 2 and file.parent.suffix == ".dist-info" and file.name in _PER_INSTALLATION:
                 if file.name == "RECORD":
                     record_name = str(file)
                 continue

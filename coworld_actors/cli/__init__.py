@@ -17,8 +17,10 @@ from coworld_actors.cli.doctor import doctor
 from coworld_actors.cli.episodes import episodes
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, handling
 from coworld_actors.cli.gc import gc
+from coworld_actors.cli.init import init
 from coworld_actors.cli.pickup import pickup
 from coworld_actors.cli.play import play
+from coworld_actors.cli.replay import replay
 from coworld_actors.cli.run import run, scrimmage
 from coworld_actors.cli.streams import Stream
 from coworld_actors.cli.traffic import traffic
@@ -51,8 +53,10 @@ cli.add_command(ctl)
 cli.add_command(doctor)
 cli.add_command(episodes)
 cli.add_command(gc)
+cli.add_command(init)
 cli.add_command(pickup)
 cli.add_command(play)
+cli.add_command(replay)
 cli.add_command(run)
 cli.add_command(scrimmage)
 cli.add_command(traffic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from collections.abc import Callable
@@ -69,6 +70,7 @@ def build(
 
     In the template, {{GAME_IMAGE}} stands for the image of the compose file's service `game`; {{IMAGE}} for that of a single
     Dockerfile. Images are named by content, NAME:coworld-<12 digits of the id>, and the manifest is checked before it is written.
+    Without a template, in a player's directory for example, the images are all.
 
     \b
     Examples:
@@ -149,15 +151,19 @@ async def _under_signals(
 def _show(built: Built, stdout: Stream) -> None:
     verb = "would be" if built.dry_run else "is"
     for image in built.images:
-        names = ", ".join(f"{{{{{name}}}}}" for name in image.placeholders)
+        names = ", ".join(f"{{{{{name}}}}}" for name in image.placeholders) or image.service
         about = f" ({image.platform})" if image.platform else ""
         stdout.write(printable(f"{names} {verb} {image.image}{about}") + "\n")
     for name in built.unused:
         stdout.write(printable(f"service {name} is in no placeholder") + "\n")
     for warning in built.warnings:
         stdout.write(printable(f"warning: {warning}") + "\n")
-    end = (
-        "nothing was built or written" if built.dry_run else f"now: coworld-actors run {built.manifest} --driver docker"
-    )
-    stdout.write(printable(f"{built.game} {built.version}: {built.manifest}") + f"\n{printable(end)}\n")
+    if built.manifest is not None:
+        stdout.write(printable(f"{built.game} {built.version}: {built.manifest}") + "\n")
+    if built.dry_run:
+        stdout.write("nothing was built or written\n")
+    elif built.manifest is not None:
+        stdout.write(f"now: coworld-actors run {printable(shlex.quote(built.manifest))} --driver docker\n")
+    else:
+        stdout.write("there is no manifest template, so no manifest was written\n")
     stdout.flush()

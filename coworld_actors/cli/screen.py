@@ -28,6 +28,7 @@ from coworld_actors.episode.advice import next_step
 from coworld_actors.episode.events import (
     ChaosInjected,
     GameRestarted,
+    OldNamesSpoken,
     Phase,
     PhaseEntered,
     RoleEnded,
@@ -114,6 +115,10 @@ class Screen:
             lines += [f"a program can play seat {slot}: {address}" for slot, address in sorted(pages.sockets.items())]
         for line in lines:
             self._progress.print(safe_text(line), soft_wrap=True)
+
+    def address(self, what: str, address: str) -> None:
+        """Where to look at one thing; not even a quiet screen is without it."""
+        self._progress.print(safe_text(f"{what}: {address}"), soft_wrap=True)
 
     @contextlib.contextmanager
     def follow(self, stream: EventStream, spec: EpisodeSpec) -> Generator[None]:
@@ -220,6 +225,8 @@ def _sentence(record: Record) -> str:
             return f"{name} ended: {end}"
         case GameRestarted(port=port):
             return f"port {port} was taken by somebody else; starting the game again"
+        case OldNamesSpoken():
+            return "the game speaks the contract's old names"
         case ChaosInjected(slot=slot, connection=connection, direction=direction, fault=fault, frame=frame):
             way = "the game" if direction == "to_game" else "the player"
             return f"chaos: {fault} at frame {frame} to {way}, seat {slot}, connection {connection}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +13,11 @@ from coworld_actors.doctor.finding import Finding, Status, Surroundings
 from coworld_drivers.command import Client
 
 __all__ = ["check_cluster"]
+
+
+def _absolute(program: str) -> str:
+    """A program's path from the root; a link stays what it is, for the client may look at its own name."""
+    return os.path.abspath(program)  # noqa: PTH100 - `resolve` would follow links
 
 
 async def check_cluster(here: Surroundings) -> Sequence[Finding]:
@@ -24,7 +29,7 @@ async def check_cluster(here: Surroundings) -> Sequence[Finding]:
         text = "there is no `kubectl` on PATH" + ("" if asked else "; nothing but roles in a cluster needs it")
         todo = "install kubectl" if asked else ""
         return [Finding(name="kubectl", status=missing if asked else Status.OK, text=text, todo=todo)]
-    client = Client(str(Path(program).absolute()), {**here.environ, "LC_ALL": "C"})
+    client = Client(_absolute(program), {**here.environ, "LC_ALL": "C"})
     done = await client.call("version", "--client", "-o", "json", timeout=here.patience)
     if done.code is None:
         text = f"`kubectl version --client` did not answer within {here.patience:g} s"

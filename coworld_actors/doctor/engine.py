@@ -101,12 +101,16 @@ async def check_engine(here: Surroundings) -> Sequence[Finding]:
     found += judge_engine(engine, here)
     root = Path(str(info.get("DockerRootDir") or "/"))
     # The place of a rootless or remote engine may be one that we do not see, or another one.
-    if engine.here and root.is_dir() and os.access(root.parent, os.W_OK):
+    if engine.here and await trio.to_thread.run_sync(_is_ours, root, abandon_on_cancel=True):
         disk = await look_at_disk(
             "docker disk", root, worst=missing, todo="free some: docker system df shows what takes it"
         )
         found.append(disk)
     return found
+
+
+def _is_ours(root: Path) -> bool:
+    return root.is_dir() and os.access(root, os.W_OK | os.X_OK)
 
 
 def judge_engine(engine: Engine, here: Surroundings) -> list[Finding]:

@@ -17,6 +17,7 @@ FEW_BYTES = 50 * 1024 * 1024
 """Less than the logs and replays of a few episodes."""
 SOME_BYTES = 1024**3
 FEW_FILES = 10_000
+_SHARED = Path("/dev/shm")  # noqa: S108 - to be looked at, not written
 SHARED_MEMORY = 64 * 1024 * 1024
 """What an engine gives a container by default."""
 
@@ -34,12 +35,11 @@ async def check_disk(here: Surroundings) -> Sequence[Finding]:
 
 
 async def check_shared_memory(_: Surroundings) -> Sequence[Finding]:
-    """/dev/shm: nothing of ours needs it, but locks of players that use several processes do."""
-    place = Path("/dev/shm")  # noqa: S108 - to be looked at, not written
+    """Shared memory: nothing of ours needs it, but locks of players that use several processes do."""
     todo = "mount a tmpfs there: players that use several processes need it"
-    if not place.is_dir():
-        return [Finding(name="shared memory", status=Status.WARN, text=f"there is no {place}", todo=todo)]
-    return [await look_at_disk("shared memory", place, worst=Status.WARN, todo=todo, some=SHARED_MEMORY)]
+    if not _SHARED.is_dir():  # noqa: ASYNC240 - a file system without a disk
+        return [Finding(name="shared memory", status=Status.WARN, text=f"there is no {_SHARED}", todo=todo)]
+    return [await look_at_disk("shared memory", _SHARED, worst=Status.WARN, todo=todo, some=SHARED_MEMORY)]
 
 
 async def look_at_disk(name: str, place: Path, *, worst: Status, todo: str, some: int = SOME_BYTES) -> Finding:

@@ -123,9 +123,8 @@ def _local_ports() -> set[int]:
 
 async def check_clock(_: Surroundings) -> Sequence[Finding]:
     """Whether the time can be right, and whether it is cheap to ask for: answers are measured with it."""
-    installed = datetime.datetime.fromtimestamp(Path(coworld_actors.__file__).stat().st_mtime, datetime.UTC)
+    installed, source = await trio.to_thread.run_sync(_installed_and_source, abandon_on_cancel=True)
     now = datetime.datetime.now(datetime.UTC)
-    source = _CLOCK.read_text(encoding="ascii").strip() if _CLOCK.exists() else "unknown"
     text = f"{now:%Y-%m-%d %H:%M:%S} UTC, clock source {source}"
     if now < installed - datetime.timedelta(days=1):
         text += f"; but this program was installed {installed:%Y-%m-%d}"
@@ -138,6 +137,11 @@ async def check_clock(_: Surroundings) -> Sequence[Finding]:
             Finding(name="clock", status=Status.WARN, text=text, todo="choose tsc or the host's own as clock source")
         ]
     return [Finding(name="clock", status=Status.OK, text=text)]
+
+
+def _installed_and_source() -> tuple[datetime.datetime, str]:
+    installed = datetime.datetime.fromtimestamp(Path(coworld_actors.__file__).stat().st_mtime, datetime.UTC)
+    return installed, _CLOCK.read_text(encoding="ascii").strip() if _CLOCK.exists() else "unknown"
 
 
 def _cost() -> float:

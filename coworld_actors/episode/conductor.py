@@ -235,6 +235,8 @@ class _Conductor:
                 self._tokens,
                 people=self._spec.plan.people,
                 strict=self._spec.probe,
+                compat=self._spec.compat,
+                publish=self._publish,
             )
         seats = {player_name(slot): slot for slot in range(len(self._tokens))}
         return OwnReception(insight, referee, self._publish, seats)

@@ -14,6 +14,7 @@ __all__ = [
     "EpisodeEnded",
     "EpisodeStarted",
     "GameRestarted",
+    "OldNamesSpoken",
     "Phase",
     "PhaseEntered",
     "RoleEnded",
@@ -73,6 +74,10 @@ class GameRestarted(Event, frozen=True):
 
     port: int
     attempt: int
+
+
+class OldNamesSpoken(Event, frozen=True):
+    """The game was built against an early version of the contract and is met by its old names; told once in an episode."""
 
 
 class SeatJoined(Event, frozen=True):

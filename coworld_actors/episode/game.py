@@ -27,8 +27,14 @@ from coworld_protocol.errors import PreconditionMissing
 __all__ = ["Game", "GameNotServing", "Reached", "Served"]
 
 FIRST_HEALTH_POLL = 0.005
-"""Seconds until the second look at a game's health; doubled each time up to the contract's period, which is for slow starters:
-a forked game of ours is ready after five thousandths of one, one that starts by itself after a tenth."""
+"""Seconds until the second look at a game's health; doubled each time: a forked game of ours is ready after five thousandths of one,
+one that starts by itself after a tenth."""
+
+EAGER_HEALTH_POLL = 0.04
+"""The longest pause while most games are still expected to become healthy: the reference's Paint Arena takes 0.4 s."""
+
+EAGER = 3.0
+"""Seconds for which pauses are kept short; after that they grow up to the contract's period, which is for slow starters."""
 
 PORT_ATTEMPTS = 5
 """Starts on ever new ports before a taken port is the verdict."""
@@ -108,6 +114,7 @@ class Game(Role[Reached | Served]):
     async def _healthy(self, handle: Handle) -> bool:
         """Wait until the game is healthy; False when somebody else has its port."""
         pause = FIRST_HEALTH_POLL
+        eager_until = trio.current_time() + EAGER
         while True:
             if handle.status is not None:
                 status = await handle.wait()
@@ -124,7 +131,8 @@ class Game(Role[Reached | Served]):
                 await self._referee.tell(HealthAnswer(at=trio.current_time(), answer=answer))
             with trio.move_on_after(pause):
                 await handle.wait()
-            pause = min(2 * pause, contract.HEALTH_POLL)
+            eager = trio.current_time() < eager_until
+            pause = min(2 * pause, EAGER_HEALTH_POLL if eager else contract.HEALTH_POLL)
 
     async def _give_up(self, fault: StartFault, status: ExitStatus | None = None, detail: str = "") -> NoReturn:
         await self._referee.tell(NeverServed(at=trio.current_time(), fault=fault, status=status, detail=detail))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
+from coworld_actors.episode.dialect import Compat, game_variables, replay_variables
 from coworld_actors.episode.probes import player_url
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.workspace import Workspace
@@ -63,6 +67,7 @@ def game_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
             contract.ENV_EPISODE_ID: spec.id,
             contract.ENV_GAME_NAME: game.name,
             contract.ENV_GAME_VERSION: game.version,
+            **game_variables(spec.compat, [seat.name for seat in spec.plan.seats]),
         },
         serves=True,
         extra_ports=parse_extra_ports(game.runnable.env.get(contract.ENV_LOCAL_EXTRA_PORTS, "")),
@@ -113,23 +118,46 @@ def player_launch(spec: EpisodeSpec, workspace: Workspace, site: Site, game: Add
     )
 
 
-def replay_launch(spec: EpisodeSpec, workspace: Workspace, site: Site) -> Launch:
-    """The game again, to show the replay; it sees nothing but the replay and appends to no other log."""
-    game = spec.plan.manifest.game
+def replay_launch(
+    game: manifest.Game,
+    *,
+    replay: Path,
+    own: Path,
+    stdout: Path,
+    stderr: Path,
+    role_env: Mapping[str, str],
+    site: Site,
+    compat: Compat = Compat.CURRENT,
+) -> Launch:
+    """The game again, to show a replay; it sees nothing but the replay and appends to no other log.
+
+    Args:
+        game: of the manifest.
+        replay: the file, as the game wrote it.
+        own: a directory for the game alone.
+        stdout: where its standard output goes.
+        stderr: where its standard error goes.
+        role_env: further variables, below the contract's own.
+        site: where it runs.
+        compat: which generations of games are understood.
+
+    Raises:
+        Refused: its extra ports mean nothing; no manifest that was loaded has such.
+    """
     mounts = (
-        Mount(path=workspace.replay, at=f"{contract.CONTAINER_REPLAY}/{workspace.replay.name}"),
-        Mount(path=workspace.replay_check, at=contract.CONTAINER_OWN, writable=True),
+        Mount(path=replay, at=f"{contract.CONTAINER_REPLAY}/{replay.name}"),
+        Mount(path=own, at=contract.CONTAINER_OWN, writable=True),
     )
     return Launch(
         name="replay",
         role=Role.GAME,
         image=game.runnable.image,
         run=tuple(game.runnable.run),
-        env={**game.runnable.env, **spec.role_env, contract.ENV_LOAD_REPLAY_URI: site.uri(workspace.replay, mounts)},
+        env={**game.runnable.env, **role_env, **replay_variables(compat, site.uri(replay, mounts))},
         serves=True,
         extra_ports=parse_extra_ports(game.runnable.env.get(contract.ENV_LOCAL_EXTRA_PORTS, "")),
         mounts=mounts,
         resources=wanted_resources(game.runnable.resources),
-        stdout=workspace.logs / "replay.stdout.log",
-        stderr=workspace.logs / "replay.stderr.log",
+        stdout=stdout,
+        stderr=stderr,
     )

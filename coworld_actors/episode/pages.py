@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from coworld_actors.episode import probes
+from coworld_actors.episode.dialect import CURRENT, Dialect
 from coworld_actors.episode.probes import ContractBroken
 from coworld_drivers.driver import Address
 from coworld_protocol import contract
@@ -42,45 +43,50 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
         return f"Pages(viewer={self.viewer!r}, seats={sorted(self.players)})"
 
 
-def pages_at(address: Address, tokens: Sequence[str], people: Collection[int]) -> Pages:
+def pages_at(address: Address, tokens: Sequence[str], people: Collection[int], dialect: Dialect = CURRENT) -> Pages:
     """The pages of a game that keeps the contract.
 
     Args:
         address: where this machine reaches the game.
         tokens: one per seat.
         people: the seats that people have.
+        dialect: what the game calls its pages.
     """
     here = f"http://{address}"
     seats = sorted(people)
     query = {slot: urlencode({contract.QUERY_SLOT: slot, contract.QUERY_TOKEN: tokens[slot]}) for slot in seats}
     return Pages(
-        players={slot: f"{here}{contract.ROUTE_CLIENT_PLAYER}?{query[slot]}" for slot in seats},
+        players={slot: f"{here}{dialect.client_player}?{query[slot]}" for slot in seats},
         sockets={slot: probes.player_url(address, slot, tokens[slot]) for slot in seats},
-        viewer=f"{here}{contract.ROUTE_CLIENT_GLOBAL}",
+        viewer=f"{here}{dialect.client_global}",
     )
 
 
 async def find_pages(
-    http: httpx.AsyncHTTPTransport, address: Address, tokens: Sequence[str], people: Collection[int]
+    http: httpx.AsyncHTTPTransport,
+    address: Address,
+    tokens: Sequence[str],
+    people: Collection[int],
+    dialect: Dialect = CURRENT,
 ) -> Pages:
     """The pages of a game, each of which has been asked for once: what is not there is said."""
-    pages = pages_at(address, tokens, people)
+    pages = pages_at(address, tokens, people, dialect)
     missing: list[str] = []
 
     async def served(route: str, **query: str | int) -> bool:
         try:
             await probes.check_client_page(http, address, route, redirects=True, **query)
         except ContractBroken as broken:
-            if route != contract.ROUTE_CLIENT_ADMIN:
+            if route != dialect.client_admin:
                 missing.append(f"{broken.message}: {broken.evidence}")
             return False
         return True
 
     if people:
         slot = min(people)
-        await served(contract.ROUTE_CLIENT_PLAYER, **{contract.QUERY_SLOT: slot, contract.QUERY_TOKEN: tokens[slot]})
-    await served(contract.ROUTE_CLIENT_GLOBAL)
-    admin = await served(contract.ROUTE_CLIENT_ADMIN)
+        await served(dialect.client_player, slot=slot, token=tokens[slot])
+    await served(dialect.client_global)
+    admin = await served(dialect.client_admin)
     return msgspec.structs.replace(
-        pages, admin=f"http://{address}{contract.ROUTE_CLIENT_ADMIN}" if admin else None, missing=tuple(missing)
+        pages, admin=f"http://{address}{dialect.client_admin}" if admin else None, missing=tuple(missing)
     )

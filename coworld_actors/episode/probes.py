@@ -6,13 +6,14 @@ the contract's table, not an opinion of ours.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 import httpx
 import trio
 
+from coworld_actors.episode.dialect import Dialect
 from coworld_actors.episode.findings import ViolationKind
 from coworld_actors.episode.probe_socket import (
     HandshakeFailed,
@@ -28,9 +29,11 @@ from coworld_protocol import contract
 __all__ = [
     "NOBODY_LISTENS",
     "ContractBroken",
+    "PageNotFound",
     "ask_health",
     "check_bad_token",
     "check_client_page",
+    "find_dialect",
     "first_message",
     "open_viewer",
     "player_target",
@@ -53,6 +56,10 @@ class ContractBroken(Exception):
         self.kind = kind
         self.message = message
         self.evidence = evidence
+
+
+class PageNotFound(ContractBroken):
+    """A page is answered with 404: it is not there, or it has another name."""
 
 
 def player_target(slot: int, token: str) -> str:
@@ -103,6 +110,7 @@ async def check_client_page(
         query: of the page's URL; never shown, it may hold a token.
 
     Raises:
+        PageNotFound: 404.
         ContractBroken: any other answer than 2xx.
     """
 
@@ -112,12 +120,49 @@ async def check_client_page(
     try:
         with trio.fail_after(contract.CONTRACT_GET_TIMEOUT):
             answer = await _get(http, f"http://{address}{route}", **query)
+            if answer.status_code == 404:
+                raise PageNotFound(ViolationKind.CLIENT_PAGE, f"the game does not serve {route}", "HTTP status 404")
             if not (answer.is_success or (redirects and answer.is_redirect)):
                 raise broken(f"HTTP status {answer.status_code}")
     except trio.TooSlowError:
         raise broken(f"no answer within {contract.CONTRACT_GET_TIMEOUT:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise broken(_words(error)) from error
+
+
+async def find_dialect(
+    http: httpx.AsyncHTTPTransport,
+    address: Address,
+    tried: Sequence[Dialect],
+    page: Callable[[Dialect], str],
+    *,
+    redirects: bool = False,
+    **query: str | int,
+) -> Dialect:
+    """Check that a browser page is there, and tell by its name what the game speaks.
+
+    Args:
+        http: a transport of httpx's.
+        address: the game's.
+        tried: what it may speak, in the order in which its pages are looked for; the next one after a 404.
+        page: the page's route.
+        redirects: whether an answer of 3xx is good enough.
+        query: of the page's URL; never shown, it may hold a token.
+
+    Raises:
+        ContractBroken: as `check_client_page`, for the first name; the evidence names the others.
+    """
+    absent: list[tuple[str, ContractBroken]] = []
+    for dialect in tried:
+        try:
+            await check_client_page(http, address, page(dialect), redirects=redirects, **query)
+        except PageNotFound as missing:
+            absent.append((page(dialect), missing))
+        else:
+            return dialect
+    others = "".join(f"; nor does it serve {route}" for route, _ in absent[1:])
+    first = absent[0][1]
+    raise PageNotFound(first.kind, first.message, first.evidence + others)
 
 
 async def check_bad_token(address: Address) -> None:

@@ -24,7 +24,8 @@ from coworld_actors.actors import (
     SupervisorRef,
 )
 from coworld_actors.episode import launches, probes
-from coworld_actors.episode.events import SeatJoined
+from coworld_actors.episode.dialect import OLD, Compat, Dialect, dialects
+from coworld_actors.episode.events import OldNamesSpoken, SeatJoined
 from coworld_actors.episode.findings import FrameSeen, SeatConnected, Tapped, ViolationKind
 from coworld_actors.episode.pages import Pages, find_pages, pages_at
 from coworld_actors.episode.probes import ContractBroken
@@ -33,7 +34,6 @@ from coworld_actors.episode.role import address_of
 from coworld_actors.episode.usher import Usher
 from coworld_actors.episode.viewer import FirstFrame, Silence, Viewer
 from coworld_drivers.driver import Address, Handle, Insight, Site
-from coworld_protocol import contract
 
 __all__ = ["AskHealth", "NetworkReception", "OwnReception", "Reception", "asking"]
 
@@ -108,6 +108,8 @@ class NetworkReception:
         tokens: one per seat.
         people: seats that people have.
         strict: whether the game is held to the clauses that an episode can do without.
+        compat: which generations of games are understood.
+        publish: publishes an event of the episode.
     """
 
     def __init__(
@@ -120,7 +122,11 @@ class NetworkReception:
         *,
         people: frozenset[int] = frozenset(),
         strict: bool = True,
+        compat: Compat = Compat.CURRENT,
+        publish: Callable[[Event], object] = lambda _: None,
     ) -> None:
+        self._dialects = dialects(compat)
+        self._publish = publish
         self._people = people
         self._strict = strict
         self._supervisor = supervisor
@@ -145,17 +151,26 @@ class NetworkReception:
 
     async def _check(self, address: Address) -> None:
         if self._tokens:
-            await probes.check_client_page(
-                self._http, address, contract.ROUTE_CLIENT_PLAYER, slot=0, token=self._tokens[0]
-            )
+            await self._look_at(address, lambda names: names.client_player, slot=0, token=self._tokens[0])
             await probes.check_bad_token(address)
-        await probes.check_client_page(self._http, address, contract.ROUTE_CLIENT_GLOBAL)
+        await self._look_at(address, lambda names: names.client_global)
+
+    async def _look_at(self, address: Address, page: Callable[[Dialect], str], **query: str | int) -> None:
+        """Check a page; the first that is found tells what the game speaks, and every other one has to agree."""
+        found = await probes.find_dialect(self._http, address, self._dialects, page, redirects=False, **query)
+        if found is OLD and len(self._dialects) > 1:
+            self._publish(OldNamesSpoken())
+        self._dialects = (found,)
 
     async def pages(self, address: Address) -> Pages:
         """Looked for where people play or watch; where nobody does, what the checks have just seen."""
         if self._strict and not self._people:
-            return pages_at(address, self._tokens, self._people)
-        return await find_pages(self._http, address, self._tokens, self._people)
+            return pages_at(address, self._tokens, self._people, self._dialects[0])
+        if len(self._dialects) > 1:
+            # A page that is nowhere is told below, by the name that it has today.
+            with contextlib.suppress(ContractBroken):
+                await self._look_at(address, lambda names: names.client_global)
+        return await find_pages(self._http, address, self._tokens, self._people, self._dialects[0])
 
     async def look_out(self, address: Address) -> None:
         """An usher, where connections can be seen."""

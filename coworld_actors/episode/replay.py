@@ -21,6 +21,7 @@ from coworld_actors.actors import (
     SupervisorSpec,
 )
 from coworld_actors.episode import launches, probes
+from coworld_actors.episode.dialect import Compat, dialects
 from coworld_actors.episode.game import Game, Reached, Served
 from coworld_actors.episode.probes import ContractBroken
 from coworld_actors.episode.reception import asking
@@ -30,12 +31,11 @@ from coworld_actors.episode.spec import EpisodeSpec, Limits
 from coworld_actors.episode.verdict import ReplayCheck
 from coworld_actors.episode.workspace import Workspace, is_role_file
 from coworld_drivers.driver import Driver, ExitStatus, Site, Wanted
-from coworld_protocol import contract
+from coworld_protocol import contract, manifest
 from coworld_protocol.contract import ErrorType
-from coworld_protocol.errors import CoworldError, InternalFault, PreconditionMissing
-from coworld_protocol.manifest import GameSection
+from coworld_protocol.errors import CoworldError, InternalFault
 
-__all__ = ["ReplayNotShown", "ReplaySession", "ReplaySpec", "open_replay", "verify_replay"]
+__all__ = ["ReplayNotShown", "ReplaySession", "ReplaySpec", "check_session", "open_replay", "verify_replay"]
 
 
 class ReplayNotShown(CoworldError):
@@ -63,15 +63,17 @@ class ReplaySpec(msgspec.Struct, frozen=True, kw_only=True):
         stderr: where its standard error goes.
         role_env: further variables, below the contract's own; public.
         limits: `replay` and `first_frame` count.
+        compat: which generations of games are understood.
     """
 
-    game: GameSection
+    game: manifest.Game
     replay: Path
     own: Path
     stdout: Path
     stderr: Path
     role_env: Mapping[str, str] = {}
     limits: Limits = Limits()
+    compat: Compat = Compat.CURRENT
 
     def wanted(self) -> Wanted:
         """The image it needs, for the check before it is started."""
@@ -96,6 +98,7 @@ class ReplaySession:
         self._spec = spec
         self._http = http
         self._game: ActorRef[Reached | Served] | None = None
+        self._socket = contract.ROUTE_REPLAY
 
     async def start(self) -> str:
         """Start the game; returns the address of the page that shows the replay.
@@ -111,7 +114,9 @@ class ReplaySession:
             stderr=self._spec.stderr,
             role_env=self._spec.role_env,
             site=self._site,
+            compat=self._spec.compat,
         )
+        uri = launch.env[contract.ENV_LOAD_REPLAY_URI]
         limit = self._spec.limits.replay
         try:
             game = self._game = await self._supervisor.start_actor(
@@ -123,10 +128,17 @@ class ReplaySession:
                 )
             )
             address = await game.ask(Reached(), deadline=ASK_DEADLINE)
-            await probes.check_client_page(self._http, address, contract.ROUTE_CLIENT_REPLAY, redirects=True)
+            dialect = await probes.find_dialect(
+                self._http,
+                address,
+                dialects(self._spec.compat),
+                lambda names: names.replay_page(uri),
+                redirects=True,
+            )
         except (ContractBroken, ActorError) as error:
             raise await self._explain(error) from error
-        return f"http://{address}{contract.ROUTE_CLIENT_REPLAY}"
+        self._socket = dialect.replay_target(uri)
+        return f"http://{address}{dialect.replay_page(uri)}"
 
     async def first_message(self) -> None:
         """Wait until `/replay` shows something.
@@ -137,7 +149,7 @@ class ReplaySession:
         assert self._game is not None, "a session is started first"
         try:
             address = await self._game.ask(Reached(), deadline=ASK_DEADLINE)
-            await probes.first_message(address, contract.ROUTE_REPLAY, self._spec.limits.first_frame)
+            await probes.first_message(address, self._socket, self._spec.limits.first_frame)
         except (ContractBroken, ActorError) as error:
             raise await self._explain(error) from error
 
@@ -231,6 +243,7 @@ async def verify_replay(
         stderr=workspace.logs / "replay.stderr.log",
         role_env=spec.role_env,
         limits=spec.limits,
+        compat=spec.compat,
     )
     async with _session(house, site, shown, http) as session:
         return await check_session(session, spec.limits.replay)
@@ -243,9 +256,7 @@ async def check_session(session: ReplaySession, seconds: float) -> ReplayCheck:
             await session.start()
             await session.first_message()
     except trio.TooSlowError:
-        return ReplayCheck(
-            error=ErrorType.REPLAY_UNLOADABLE, message=f"the replay was not shown within {seconds:g} s"
-        )
+        return ReplayCheck(error=ErrorType.REPLAY_UNLOADABLE, message=f"the replay was not shown within {seconds:g} s")
     except ReplayNotShown as failed:
         return failed.check
     return ReplayCheck()

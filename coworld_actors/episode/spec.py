@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from coworld_actors.episode.chaos import Chaos, parse_chaos
+from coworld_actors.episode.dialect import Compat
 from coworld_actors.manifest.seats import EpisodePlan
 from coworld_actors.traffic.budget import Budget, parse_budget
 from coworld_protocol import contract
@@ -90,6 +91,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
         tap: whether and how the traffic of the players is watched; None lets them connect to the game directly, as people always
             do.
         secret_env: variables for every player that appear in no file, event or argv.
+        compat: which generations of games are understood.
 
     Raises:
         Refused: an id that could not be a file's name, or chaos for a seat that is not there.
@@ -105,6 +107,7 @@ class EpisodeSpec(msgspec.Struct, frozen=True, kw_only=True):
     role_env: Mapping[str, str] = {}
     tap: TapSpec | None = None
     secret_env: Mapping[str, str] = {}
+    compat: Compat = Compat.CURRENT
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):

@@ -74,12 +74,12 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuiltImage(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that a manifest names now.
+    """An image that is there now.
 
     Attributes:
         service: of the compose file, or the directory of the Dockerfile.
-        placeholders: what was replaced by it.
-        image: the name in the manifest.
+        placeholders: what was replaced by it; empty without a template.
+        image: its name, in the manifest too.
         id: the engine's, `sha256:` and 64 hexadecimal digits; empty after a dry run.
         platform: operating system and architecture; empty after a dry run.
         built: False for one that was there, or was pulled.
@@ -97,18 +97,18 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     """What a build has left.
 
     Attributes:
-        game: the game's name.
-        version: its version.
-        manifest: where the manifest is.
-        images: those that it names.
+        game: the game's name; None for a package without a template, a player's for example.
+        version: its version, likewise.
+        manifest: where the manifest is, likewise.
+        images: those that it names; without a template all of them.
         unused: services that no placeholder names.
         warnings: what the manifest's loader says beside that it is good.
         dry_run: nothing of it was done.
     """
 
-    game: str
-    version: str
-    manifest: str
+    game: str | None
+    version: str | None
+    manifest: str | None
     images: tuple[BuiltImage, ...]
     unused: tuple[str, ...]
     warnings: tuple[str, ...]
@@ -122,7 +122,7 @@ async def build_package(
     log: Callable[[str], None],
     environ: Mapping[str, str] = os.environ,
 ) -> Built:
-    """Build the images of a package and write its manifest. When cancelled, the build is called off and nothing is written.
+    """Build the images of a package and write its manifest, if it has a template. When cancelled, the build is called off and nothing is written.
 
     Args:
         sources: what to build.
@@ -135,35 +135,51 @@ async def build_package(
         PreconditionMissing: docker, its compose plugin or a base image is missing, or the output cannot be written.
         EngineGone: no engine answers.
     """
-    template = read_template(sources.template)
+    template = None if sources.template is None else read_template(sources.template)
     if wishes.version is not None:
         check_version(wishes.version)
+        if template is None:
+            raise Refused(
+                f"{sources.directory} has no manifest template that could have a version",
+                todo="leave --version out, or write one",
+            )
     if wishes.platform:
         # The one way that `docker build` and `docker compose build` share.
         environ = {**environ, "DOCKER_DEFAULT_PLATFORM": wishes.platform}
     docker: Docker | None = None
-    if sources.compose is not None:
-        docker = Docker(environ)
-        services: Sequence[Service] = await find_services(docker, sources)
-    else:
+    services: Sequence[Service] = ()
+    if sources.compose is None:
         services = (single_service(sources),)
+    else:
+        docker = Docker(environ)
+        services = await find_services(docker, sources)
+    files = () if template is None else _check(template, services, wishes)
+    used = [each for each in services if template is None or any(name in template.wanted for name in each.placeholders)]
+    if wishes.dry_run:
+        return _summary(
+            sources, template, services, [_as_built(each, template, each.repository) for each in used], wishes
+        )
+    docker = docker or Docker(environ)
+    images = await _images(docker, sources, wishes, services, used, template, log)
+    warnings: tuple[str, ...] = ()
+    if template is not None:
+        assert sources.output is not None
+        known = {name: each.image for each in images for name in each.placeholders}
+        document = template.filled(known, wishes.version)
+        data, loaded = checked(document, source=str(sources.output), directory=sources.output.parent)
+        warnings = loaded.warnings
+        write_manifest(sources.output, data, directory=template.directory, files=files)
+    return _summary(sources, template, services, images, wishes, warnings)
+
+
+def _check(template: Template, services: Sequence[Service], wishes: Wishes) -> tuple[Path, ...]:
+    """Refuse now what would be refused once everything is built; the files that the manifest names."""
     places = by_placeholder(services, template.wanted)
     provisional = {name: f"{each.repository}:{CONTENT_TAG}{'0' * 12}" for name, each in places.items()}
     template.refuse_unknown(provisional)
     document = template.filled(provisional, wishes.version)
     checked(document, source=template.source, directory=template.directory)
-    files = carried_files(document, template.directory, source=template.source)
-    used = {each.name: each for name, each in places.items() if name in template.wanted}
-    if wishes.dry_run:
-        images = tuple(_as_built(each, template, each.repository) for each in used.values())
-        return _summary(document, sources, services, images, (), wishes)
-    docker = docker or Docker(environ)
-    images = await _images(docker, sources, wishes, services, tuple(used.values()), template, log)
-    known = {name: each.image for each in images for name in each.placeholders}
-    document = template.filled(known, wishes.version)
-    data, loaded = checked(document, source=str(sources.output), directory=sources.output.parent)
-    write_manifest(sources.output, data, directory=template.directory, files=files)
-    return _summary(document, sources, services, images, loaded.warnings, wishes)
+    return carried_files(document, template.directory, source=template.source)
 
 
 async def _images(
@@ -172,9 +188,9 @@ async def _images(
     wishes: Wishes,
     services: Sequence[Service],
     used: Sequence[Service],
-    template: Template,
+    template: Template | None,
     log: Callable[[str], None],
-) -> tuple[BuiltImage, ...]:
+) -> list[BuiltImage]:
     options = [word for argument in wishes.build_args for word in ("--build-arg", argument)]
     options += ["--pull"] if wishes.pull else []
     references = {each.name: each.image for each in used}
@@ -189,7 +205,7 @@ async def _images(
         facts = await _facts(docker, references[service.name], service, wishes, log)
         _check_platform(facts, service, wishes)
         found.append(await _tagged(docker, facts, service, template))
-    return tuple(found)
+    return found
 
 
 async def _build_dockerfile(
@@ -253,7 +269,7 @@ def _platform(facts: Mapping[str, Any]) -> str:
     return printable(f"{facts.get('Os')}/{facts.get('Architecture')}")
 
 
-async def _tagged(docker: Docker, facts: Mapping[str, Any], service: Service, template: Template) -> BuiltImage:
+async def _tagged(docker: Docker, facts: Mapping[str, Any], service: Service, template: Template | None) -> BuiltImage:
     """Name an image by its content: its registry's digest where it came from one, else a tag made of its id."""
     identity = str(facts["Id"])
     digest = None if service.built else _digest(facts, service)
@@ -272,27 +288,27 @@ def _digest(facts: Mapping[str, Any], service: Service) -> str | None:
     return None
 
 
-def _as_built(service: Service, template: Template, image: str) -> BuiltImage:
-    placeholders = tuple(name for name in service.placeholders if name in template.wanted)
+def _as_built(service: Service, template: Template | None, image: str) -> BuiltImage:
+    placeholders = tuple(name for name in service.placeholders if template is not None and name in template.wanted)
     return BuiltImage(
         service=service.name, placeholders=placeholders, image=image, id="", platform="", built=service.built
     )
 
 
 def _summary(
-    document: dict[str, Any],
     sources: Sources,
+    template: Template | None,
     services: Sequence[Service],
-    images: tuple[BuiltImage, ...],
-    warnings: tuple[str, ...],
+    images: Sequence[BuiltImage],
     wishes: Wishes,
+    warnings: tuple[str, ...] = (),
 ) -> Built:
     named = {each.service for each in images}
     return Built(
-        game=document["game"]["name"],
-        version=document["game"]["version"],
-        manifest=str(sources.output),
-        images=images,
+        game=None if template is None else template.document["game"]["name"],
+        version=None if template is None else wishes.version or template.version,
+        manifest=None if sources.output is None else str(sources.output),
+        images=tuple(images),
         unused=tuple(each.name for each in services if each.name not in named),
         warnings=warnings,
         dry_run=wishes.dry_run,

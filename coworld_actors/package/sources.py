@@ -27,15 +27,15 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         directory: the package, absolute; the context of a plain Dockerfile.
         compose: the compose file; None when a Dockerfile is built.
         dockerfile: the Dockerfile; None when there is a compose file.
-        template: the manifest template.
-        output: where the manifest goes.
+        template: the manifest template; None for a player's package, which has no manifest.
+        output: where the manifest goes; None without a template.
     """
 
     directory: Path
     compose: Path | None
     dockerfile: Path | None
-    template: Path
-    output: Path
+    template: Path | None
+    output: Path | None
 
 
 def find_sources(
@@ -56,7 +56,7 @@ def find_sources(
         output: in place of `dist/coworld_manifest.json`.
 
     Raises:
-        Refused: there is nothing to build, no template, or the output is the template.
+        Refused: there is nothing to build, an output without a template, or the output is one of the sources.
     """
     if compose is not None and dockerfile is not None:
         raise Refused("--compose and --dockerfile do not go together", todo="leave one of them out")
@@ -75,19 +75,20 @@ def find_sources(
             )
     if template is None:
         template = _first(directory, TEMPLATE_FILE, MANIFEST_FILE)
-        if template is None:
-            raise Refused(
-                f"{directory} has no manifest template",
-                evidence=f"no {TEMPLATE_FILE} and no {MANIFEST_FILE}",
-                todo=f"write {TEMPLATE_FILE}, or name one with --template",
-            )
-    output = directory / OUTPUT if output is None else output.absolute()
+    if template is None and output is not None:
+        raise Refused(
+            f"{directory} has no manifest template, so no manifest can be written to {output}",
+            evidence=f"no {TEMPLATE_FILE} and no {MANIFEST_FILE}",
+            todo=f"write {TEMPLATE_FILE}, name one with --template, or leave --output out to build images alone",
+        )
+    if template is not None:
+        output = directory / OUTPUT if output is None else output.absolute()
     for path in (template, compose, dockerfile):
         if path is None:
             continue
         if not path.is_file():
             raise Refused(f"{path} is not there", todo="check its name")
-        if path.resolve() == output.resolve():
+        if output is not None and path.resolve() == output.resolve():
             raise Refused(
                 f"the manifest would replace {path}, from which it is made", todo="name another place with --output"
             )

@@ -44,6 +44,7 @@ from coworld_drivers.logfiles import LogFiles
 from coworld_drivers.output import open_logs
 from coworld_protocol import contract
 from coworld_protocol.contract import Role
+from coworld_protocol.errors import alone
 
 __all__ = ["DockerDriver", "DockerSite"]
 
@@ -83,7 +84,7 @@ class DockerDriver:
         self.trust = trust
         self.outside = outside or trust
         self.docker = Docker(environ, mark=self.mark)
-        self.labels = labels.run_labels(self.run)
+        self.labels = labels.of_run(self.run)
         self.lifeline = Lifeline(self.mark, docker_gc.wills(self.docker, self.run))
         self.images = Images(self.docker, pull=pull, log=self.note)
         self.networks = Networks(self.docker, run=self.run, labels=self.labels, environ=environ)
@@ -93,6 +94,7 @@ class DockerDriver:
         self._log = log
         self._engine: Engine | None = None
         self._count = 0
+        self._killers: list[int] = []
         self._open: set[DockerSite] = set()
         self._nursery_manager: AbstractAsyncContextManager[trio.Nursery] | None = None
         self._nursery: trio.Nursery | None = None
@@ -120,6 +122,10 @@ class DockerDriver:
                 except DockerRefused as refused:
                     self.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
         finally:
+            for killer in self._killers:
+                # Restores: no zombie. It has all the containers at once to kill.
+                with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                    await trio.to_thread.run_sync(os.waitpid, killer, 0, abandon_on_cancel=True)
             self.docker.close()
             self._nursery.cancel_scope.cancel(reason="the driver is left")
             try:
@@ -135,7 +141,16 @@ class DockerDriver:
             PreconditionMissing: with everything that is missing, not only the first; also when no engine answers.
         """
         await self.engine()
-        await self.images.check(launches)
+        try:
+            async with trio.open_nursery() as both:
+                # Every episode needs it, and it takes as long as a look at the images.
+                both.start_soon(self._prepare_front)
+                await self.images.check(launches)
+        except ExceptionGroup as group:
+            raise alone(group) from group
+
+    async def _prepare_front(self) -> None:
+        await self.networks.front(outside=self.outside)
 
     async def engine(self) -> Engine:
         """What the engine can do; asked once.
@@ -173,13 +188,14 @@ class DockerDriver:
             environ = {key: value for key, value in client.environ.items() if value != self.mark}
             null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
             try:
-                os.posix_spawn(
+                killer = os.posix_spawn(
                     client.program,
                     [client.program, "kill", *names],
                     environ,
                     file_actions=[(os.POSIX_SPAWN_DUP2, null, fd) for fd in (0, 1, 2)],
                     setsid=True,
                 )
+                self._killers.append(killer)
             finally:
                 os.close(null)
 
@@ -208,8 +224,19 @@ class DockerDriver:
         await self.lifeline.ensure()
         # Before anything of it exists: what the engine is decides how it is confined.
         engine = await self.engine()
-        front = await self.networks.front(outside=self.outside)
-        private = await self.networks.take(seats, doorway=doorway, outside=self.outside) if seats else None
+        private: Network | None = None
+
+        async def take() -> None:
+            nonlocal private
+            private = await self.networks.take(seats, doorway=doorway, outside=self.outside)
+
+        try:
+            async with trio.open_nursery() as both:
+                if seats:
+                    both.start_soon(take)
+                front = await self.networks.front(outside=self.outside)
+        except ExceptionGroup as group:
+            raise alone(group) from group
         async with trio.open_nursery() as nursery:
             site = DockerSite(self, episode, engine, nursery, front, private)
             self._open.add(site)
@@ -346,7 +373,7 @@ class DockerSite:
         words = create_words(
             launch,
             name=name,
-            labels={**driver.labels, **labels.role_labels(self.episode, launch.role, launch.name)},
+            labels={**driver.labels, **labels.of_role(self.episode, launch.role, launch.name)},
             joined=self._joined(launch),
             ports=ports,
             resources=bounded(launch.resources, confinement),
@@ -388,7 +415,7 @@ class DockerSite:
 
     def _hosts(self, launch: Launch) -> bool:
         """Whether the players of this episode connect to it."""
-        return self._private is not None and launch.name == Role.GAME
+        return self._private is not None and launch.serves and launch.name == Role.GAME
 
     def _address_of(self, name: str) -> str:
         """The address of a role in the episode's network: the game first, then players in the order in which they come."""

@@ -289,7 +289,7 @@ async def sweep_at_start(docker: Docker, log: Callable[[str], None]) -> None:
             if leftovers.dead:
                 removal = await remove_leftovers(docker, leftovers)
         except PreconditionMissing as missing:
-            trouble = str(missing)
+            trouble = f"{missing.what} ({missing.evidence})" if missing.evidence else missing.what
     if limit.cancelled_caught:
         trouble = f"it took more than {START_SECONDS:g} s"
     if removal.removed:

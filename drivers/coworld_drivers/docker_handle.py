@@ -152,6 +152,10 @@ SECOND_CHANCE = 10.0
 so early nothing has come of it yet."""
 
 
+INIT_COMPLAINT = b"[FATAL tini"
+"""How the output begins of a role whose command the engine's init cannot execute."""
+
+
 class DockerHandle:
     """A role in a container; made by `DockerSite.start`.
 
@@ -432,7 +436,10 @@ class DockerHandle:
 
     def _judge(self, state: State) -> ExitStatus:
         status = judge(state, asked=self._asked, killed=self._killed, engine_left=self._docker.times_away != self._away)
-        return msgspec.structs.replace(status, detail=self._verdict) if self._verdict else status
+        verdict = self._verdict
+        if status.code in {126, 127} and any(log.tail(_CHUNK).startswith(INIT_COMPLAINT) for log in self._logs):
+            verdict = "its command could not be executed: it is not in the image, or no program"
+        return msgspec.structs.replace(status, detail=verdict) if verdict else status
 
     async def _gets_second_chance(self, status: ExitStatus) -> bool:
         """Start a role again with a root that it may write, when it failed for want of one right at its start."""

@@ -235,6 +235,8 @@ class Networks:
                 left = [word for word in done.text.split() if word.startswith(self._prefix)] if done.ok else []
                 if left:
                     done = await self._docker.client.call("network", "rm", *left, timeout=CLOSE_SECONDS)
+                    for name in left if done.ok else ():
+                        self._unsure.pop(name, None)
                 complaint = "" if done.ok else done.complaint
                 now = trio.current_time()
                 if done.ok and not left and all(now > since + SETTLE_SECONDS for since in self._unsure.values()):

@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 __all__ = ["GIVE_UP_SECONDS", "MARK", "SETTLE_SECONDS", "TERM_SECONDS", "WILL_SECONDS", "marked", "signal_marked"]
@@ -166,8 +167,8 @@ def _sweep(mark: str, groups: set[int], settle: float) -> None:
 def _will(text: bytes) -> dict[str, Any]:
     # Both are wanted only where there are wills, and loaded while there is an installation to load them from.
     import json  # noqa: PLC0415
-    import subprocess  # noqa: F401, PLC0415
 
+    import_module("subprocess")
     will: dict[str, Any] = json.loads(text)
     # Our own calls must not be found by a sweep, this one or that of an outer run.
     will["environ"].pop(MARK, None)
@@ -236,14 +237,15 @@ def _call(argv: Sequence[str], environ: Mapping[str, str], seconds: float) -> li
             piece = os.read(out.fileno(), 65536)
             said += piece
             closed = not piece
-        try:
-            code = process.wait(max(0.0, end - time.monotonic()) if closed else 0.0)
-        except subprocess.TimeoutExpired:
-            code = None
+        if closed:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.monotonic()))
+        if process.returncode is None:
+            # Not reaped yet: its group is nobody else's.
             with suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return said.decode(errors="replace").split() if closed and code == 0 else None
+    return said.decode(errors="replace").split() if closed and process.returncode == 0 else None
 
 
 def main(mark: str, parent: int) -> None:

@@ -47,6 +47,7 @@ __all__ = [
     "ENV_PLAYER_FAILURE_URI",
     "ENV_PLAYER_START_URL",
     "ENV_PLAYER_WS_URL",
+    "ENV_POLICY_NAMES",
     "ENV_PORT",
     "ENV_REPLAY_SERVER",
     "ENV_REPORT_REQUEST",
@@ -264,6 +265,8 @@ ENV_LOCAL_EXTRA_PORTS: Final = "COWORLD_LOCAL_EXTRA_PORTS"
 """Set by the manifest: further ports, `CONTAINER[:HOST][/tcp]` with commas between."""
 ENV_LOCAL_PORTS_JSON: Final = "COWORLD_LOCAL_PORTS_JSON"
 """Answer to the former: `{"3724":{"host":"127.0.0.1","port":41234}}`, keys sorted, no spaces."""
+ENV_POLICY_NAMES: Final = "COGAMES_POLICY_NAMES"
+"""0.1.7: the players' display names by slot, a JSON list."""
 ENV_REPLAY_SERVER: Final = "COGAME_REPLAY_SERVER"
 """0.1.7 and older: `1` turned replay mode on."""
 

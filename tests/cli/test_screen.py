@@ -13,6 +13,7 @@ from coworld_actors.actors import Event, EventStream, open_system
 from coworld_actors.cli.screen import Detail, Screen, _Picture
 from coworld_actors.episode.events import (
     GameRestarted,
+    OldNamesSpoken,
     Phase,
     PhaseEntered,
     RoleEnded,
@@ -33,6 +34,7 @@ HAPPENED: list[Event] = [
     PhaseEntered(phase=Phase.STARTING),
     RoleStarted(role="game", name="game"),
     GameRestarted(port=4711, attempt=1),
+    OldNamesSpoken(),
     PhaseEntered(phase=Phase.PLAYING),
     RoleStarted(role="player", name="player-0", slot=0),
     SeatJoined(slot=0),
@@ -68,6 +70,7 @@ async def test_without_a_terminal_what_matters_is_a_plain_line(capsys, tmp_path:
     assert [line.split("s  ", 1)[1] for line in shown.err.splitlines()] == [
         "starting the game",
         "port 4711 was taken by somebody else; starting the game again",
+        "the game speaks the contract's old names",
         "playing",
         "player-1 ended: killed by SIGSEGV",
         "grader g: done",

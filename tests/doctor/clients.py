@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def calling(path: Path | str, *drivers: str, patience: float = 30.0, **variables
     return Surroundings(drivers=frozenset(drivers or ("process",)), environ=environ, patience=patience)
 
 
-def found(findings: list[Finding] | tuple[Finding, ...], name: str) -> Finding:
+def found(findings: Sequence[Finding], name: str) -> Finding:
     """The finding of that name."""
     (finding,) = [each for each in findings if each.name == name]
     return finding

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import coworld_actors
 from coworld_actors.doctor import system
 from coworld_actors.doctor.finding import Status, Surroundings
 from coworld_actors.doctor.system import check_clock, check_ports, check_process, check_python
-from coworld_drivers import lifeline, ports
+from coworld_drivers import ports
 from coworld_drivers.driver import MachineFault
 
 
@@ -41,7 +42,7 @@ async def test_a_janitor_that_cannot_be_started(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, drivers: set[str], status: Status
 ) -> None:
     """Without it no role is started."""
-    monkeypatch.setattr(lifeline.sys, "executable", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "nowhere"))
     (finding,) = await check_process(Surroundings(drivers=frozenset(drivers)))
     assert finding.status is status
     assert "janitor could not be started" in finding.text
@@ -61,7 +62,7 @@ async def test_a_sandbox_without_pidfds_is_a_warning(monkeypatch: pytest.MonkeyP
 
 async def test_elsewhere_than_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     """Roles as processes need it; nothing else is tried."""
-    monkeypatch.setattr(system.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     (finding,) = await check_process(Surroundings())
     assert finding.status is Status.FAIL
 
@@ -117,7 +118,7 @@ async def test_a_clock_before_the_installation(monkeypatch: pytest.MonkeyPatch, 
     later = time.time() + 1e7
     (tmp_path / "package.py").touch()
     os.utime(tmp_path / "package.py", (later, later))
-    monkeypatch.setattr(system.coworld_actors, "__file__", str(tmp_path / "package.py"))
+    monkeypatch.setattr(coworld_actors, "__file__", str(tmp_path / "package.py"))
     (finding,) = await check_clock(Surroundings())
     assert finding.status is Status.WARN
     assert "was installed" in finding.text

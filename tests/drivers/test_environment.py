@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coworld_drivers.driver import Address, Launch, Mount
+from coworld_drivers.driver import Address, ExtraPort, Launch, Mount
 from coworld_drivers.environment import child_mark, inherited, role_environment, unpassable
 from coworld_drivers.images import Resolved
 from coworld_drivers.janitor import MARK
@@ -30,11 +30,11 @@ OURS = {
 
 
 def build(
-    root: Path = Path("/root-of-image"), image_env: dict[str, str] | None = None, address=None, **fields
+    root: Path = Path("/root-of-image"), image_env: dict[str, str] | None = None, address=None, extra_ports=(), **fields
 ) -> dict[str, str]:
     launch = Launch(name="n", role="player", image="i", stdout=Path("/x"), **fields)
     resolved = Resolved(argv=("/bin/sh",), root=root, env=image_env or {}, interpreter=Path(sys.executable))
-    return role_environment(launch, resolved, environ=OURS, mark="run.1.1", address=address)
+    return role_environment(launch, resolved, environ=OURS, mark="run.1.1", address=address, extra_ports=extra_ports)
 
 
 def test_only_what_is_on_the_list_is_passed_on():
@@ -55,6 +55,16 @@ def test_mark_and_address_cannot_be_overridden(field):
     mine = {MARK: "other", "COGAME_HOST": "0.0.0.0", "COGAME_PORT": "80"}
     env = build(address=Address(host="127.0.0.1", port=1234), **{field: mine})
     assert (env[MARK], env["COGAME_HOST"], env["COGAME_PORT"]) == ("run.1.1", "127.0.0.1", "1234")
+
+
+def test_a_game_is_told_where_its_extra_ports_are():
+    """Whatever its manifest says in their place; without any, nothing is said."""
+    env = build(
+        extra_ports=(ExtraPort(inside=3724, outside=3724),), env={"COWORLD_LOCAL_PORT_3724": "elsewhere", "OTHER": "1"}
+    )
+    assert (env["COWORLD_LOCAL_PORT_3724"], env["OTHER"]) == ("127.0.0.1:3724", "1")
+    assert env["COWORLD_LOCAL_PORTS_JSON"] == '{"3724":{"host":"127.0.0.1","port":3724}}'
+    assert "COWORLD_LOCAL_PORTS_JSON" not in build()
 
 
 def test_root_leads_the_python_path():

@@ -6,10 +6,11 @@ import gc
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
-from coworld_drivers.driver import ExitKind, Launch, Mount, StartFailed, Wanted
+from coworld_drivers.driver import ExitKind, ExtraPort, Launch, Mount, StartFailed, Wanted
 from coworld_drivers.images import Image, ImageMap
 from coworld_drivers.inproc import FLUSH_SECONDS, InprocDriver, InprocSite
 from coworld_protocol.errors import PreconditionMissing
@@ -64,6 +65,15 @@ async def test_a_check_names_everything_that_cannot_be_played_here(driver):
             )
         with pytest.raises(PreconditionMissing, match="not mapped"):
             await driver.check([Wanted("other", PLAYER, "player")])
+
+
+async def test_a_game_in_memory_has_no_extra_ports(driver, launch):
+    """It is refused with the drivers that have some."""
+    wishing = msgspec.structs.replace(launch(), extra_ports=(ExtraPort(inside=3724),))
+    async with driver, driver.open_site("e") as site:
+        with pytest.raises(StartFailed, match="reached at no port, and it wishes for 3724") as caught:
+            await site.start(wishing)
+    assert "--driver process" in caught.value.todo
 
 
 async def test_a_module_that_fails_on_import_is_its_roles_failure(driver, launch):

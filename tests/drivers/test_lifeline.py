@@ -13,10 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from coworld_drivers import janitor
+from coworld_drivers import lifeline as lifeline_module
 from coworld_drivers.driver import MachineFault
 from coworld_drivers.forks import ForkedProcess
 from coworld_drivers.janitor import MARK
-from coworld_drivers.lifeline import Lifeline
+from coworld_drivers.lifeline import Lifeline, Will
 
 
 async def test_one_janitor_started_late_and_gone_at_the_end(bench, running):
@@ -134,3 +136,104 @@ async def test_a_lifeline_is_dead_in_a_forked_child(monkeypatch, bench):
                 await lifeline.ensure()
         lifeline.ended(1)
         assert (lifeline.pid, lifeline._pipe) == (pid, pipe)
+
+
+def legacy(tmp_path: Path, **environ: str) -> tuple[Will, Path]:
+    """A will about the files of a directory, and the directory."""
+    estate = tmp_path / "estate"
+    estate.mkdir()
+    listing = f"cd {estate} && ls; env > {tmp_path}/environ"
+    removing = f'cd {estate} && rm -f -- "$@"'
+    variables = {"PATH": os.defpath, **environ}
+    return (
+        Will(list=("/bin/sh", "-c", listing), remove=("/bin/sh", "-c", removing, "sh"), environ=variables),
+        estate,
+    )
+
+
+def cut(lifeline: Lifeline) -> None:
+    """End the lifeline as our death would."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, lifeline._pipe)
+    os.close(null)
+
+
+async def test_a_will_shows_nowhere_and_is_done(session_mark, tmp_path, until):
+    """Words and environment go over the pipe alone; a large one, which a pipe cannot hold, and one that is no text, arrive."""
+    large = {f"BIG_{number}": "x" * 60_000 for number in range(4)}
+    will, estate = legacy(tmp_path, SECRET="s3cret-\n*\udcff", **large, **{MARK: session_mark})
+    assert "s3cret" not in repr(will)
+    lifeline = Lifeline(f"{session_mark}.wills", [will])
+    await lifeline.ensure()
+    watcher = psutil.Process(lifeline.pid)
+    (estate / "c1").touch()
+    place = Path(f"/proc/{watcher.pid}")
+    for file in ("cmdline", "environ"):
+        assert b"s3cret" not in (place / file).read_bytes()
+    assert str(estate) not in " ".join(watcher.cmdline())
+    cut(lifeline)
+    await until(lambda: lifeline._process.poll() is not None)
+    assert list(estate.iterdir()) == []
+    environ = (tmp_path / "environ").read_bytes()
+    assert b"SECRET=s3cret-\n*\xff\n" in environ
+    assert all(f"{name}={value}\n".encode() in environ for name, value in large.items())
+    assert MARK.encode() not in environ
+    await lifeline.aclose()
+
+
+async def test_an_orderly_end_leaves_no_inheritance(session_mark, tmp_path):
+    """What is there when the lifeline is closed was meant to be there."""
+    will, estate = legacy(tmp_path)
+    lifeline = Lifeline(f"{session_mark}.wills", [will])
+    await lifeline.ensure()
+    (estate / "c1").touch()
+    await lifeline.aclose()
+    assert [path.name for path in estate.iterdir()] == ["c1"]
+    assert not (tmp_path / "environ").exists()
+
+
+async def test_the_next_janitor_is_told_the_wills_again(session_mark, tmp_path, until):
+    """Who kills the janitor does not break the will."""
+    will, estate = legacy(tmp_path)
+    lifeline = Lifeline(f"{session_mark}.wills", [will])
+    await lifeline.ensure()
+    first = lifeline._process
+    first.kill()
+    await first.wait()
+    lifeline.started(os.getpid() + (1 << 22))
+    await lifeline.ensure()
+    assert lifeline.pid != first.pid
+    (estate / "c1").touch()
+    cut(lifeline)
+    await until(lambda: lifeline._process.poll() is not None)
+    assert list(estate.iterdir()) == []
+    await lifeline.aclose()
+
+
+async def test_a_janitor_that_does_not_listen_is_a_failed_start(monkeypatch, session_mark, tmp_path, descriptors):
+    """It is killed, nothing is left open, and nothing is started without one."""
+    before = descriptors()
+    will, _ = legacy(tmp_path, **{f"BIG_{number}": "x" * 60_000 for number in range(4)})
+    monkeypatch.setattr(lifeline_module, "CLOSE_SECONDS", 0.3)
+    deaf = tmp_path / "deaf.py"
+    deaf.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(janitor, "__file__", str(deaf))
+    lifeline = Lifeline(f"{session_mark}.wills", [will])
+    with pytest.raises(MachineFault, match="could not be told") as caught:
+        await lifeline.ensure()
+    assert caught.value.evidence == "it has ended"
+    assert lifeline.pid is None
+    deaf.write_text("raise SystemExit\n")
+    with pytest.raises(MachineFault, match="could not be told"):
+        await lifeline.ensure()
+    assert descriptors() == before
+    await lifeline.aclose()
+
+
+async def test_a_lifeline_says_whose_it_is():
+    """A forked child is told what it cannot use."""
+    lifeline = Lifeline("mark", what="docker driver")
+    assert lifeline.owner.here
+    lifeline.owner.pid += 1
+    with pytest.raises(ForkedProcess, match="this docker driver belongs to process"):
+        await lifeline.ensure()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -22,6 +23,23 @@ def test_claimed_ports_differ_and_lie_below_the_kernels_own():
     finally:
         for port in claimed:
             ports.release(port)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_that_is_insisted_on_is_claimed_once(address):
+    """Not while somebody listens there, and by one role at a time."""
+    port = ports.claim()
+    ports.release(port)
+    with socket.socket() as other:
+        other.bind((address, port))
+        other.listen()
+        assert ports.claim_this(port).errno == errno.EADDRINUSE
+    assert ports.claim_this(port) is None
+    assert ports.claim_this(port).errno == errno.EADDRINUSE
+    assert ports.obstacle(port) is None
+    ports.release(port)
+    assert ports.claim_this(port) is None
+    ports.release(port)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])

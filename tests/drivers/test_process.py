@@ -14,7 +14,18 @@ import psutil
 import pytest
 import trio
 
-from coworld_drivers.driver import Address, Connections, Doorway, ExitKind, MachineFault, Mount, StartFailed, Wanted
+from coworld_drivers import ports
+from coworld_drivers.driver import (
+    Address,
+    Connections,
+    Doorway,
+    ExitKind,
+    ExtraPort,
+    MachineFault,
+    Mount,
+    StartFailed,
+    Wanted,
+)
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
@@ -443,6 +454,39 @@ def dial(port: int) -> str:
 
 def all_of(*names: str) -> Connections:
     return Connections(names=frozenset(names), complete=True)
+
+
+async def test_a_game_has_its_extra_ports(bench, said, tmp_path):
+    """It is told where they are, which is where it listens, and nobody else is given them while it runs."""
+    port = ports.claim()
+    ports.release(port)
+    code = (
+        "import os, socket, signal\n"
+        f"s = socket.create_server(('127.0.0.1', {port}))\n"
+        f"print(os.environ['COWORLD_LOCAL_PORT_{port}'], flush=True)\nsignal.pause()"
+    )
+    wish = (ExtraPort(inside=port),)
+    async with bench.site() as site:
+        game = await site.start(bench.launch("python", "-S", "-c", code, serves=True, extra_ports=wish))
+        await said(game, f"127.0.0.1:{port}")
+        with pytest.raises(MachineFault, match="is not free") as caught:
+            await site.start(bench.launch("true", name="second", serves=True, extra_ports=wish))
+        assert "one episode at a time" in caught.value.todo
+        await game.stop(0)
+        again = await site.start(bench.launch("python", "-S", "-c", code, name="third", serves=True, extra_ports=wish))
+        await said(again, f"127.0.0.1:{port}")
+
+
+async def test_an_extra_port_that_cannot_be_had_is_a_failed_start(bench):
+    """Nothing maps ports here; nothing is left of the attempt."""
+    port = ports.claim()
+    ports.release(port)
+    async with bench.site() as site:
+        wish = (ExtraPort(inside=port), ExtraPort(inside=port + 1, outside=port + 2))
+        with pytest.raises(StartFailed, match="nothing maps its ports"):
+            await site.start(bench.launch("true", serves=True, extra_ports=wish))
+    assert ports.claim_this(port) is None
+    ports.release(port)
 
 
 async def test_the_site_sees_who_is_connected(bench, until):

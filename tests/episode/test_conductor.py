@@ -59,6 +59,8 @@ async def test_phases_come_in_order_and_the_viewer_before_the_players(play) -> N
     assert sum(phase.seconds for phase in record.phases) <= record.seconds + 0.01
     assert {actor.name for actor in record.actors} == {"game", "player-0", "player-1"}
     assert all(actor.seconds is not None for actor in record.actors)
+    # Interpreters that have started have used something.
+    assert all((actor.cpu_seconds or 0) > 0.001 for actor in record.actors)
 
 
 @pytest.mark.parametrize("behaviour", ["says_401", "closes_bad_token", "waits_for_players"])

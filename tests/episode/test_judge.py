@@ -61,6 +61,29 @@ def end_of(status: ExitStatus | None, **more: object) -> SeatEnd:
     return seat_reports(facts(seats={0: ended}, **more), SEATS, None)[0].end
 
 
+def test_a_person_is_blamed_for_nothing() -> None:
+    """Neither for not having come, nor for having left: a seat of a person has an end of its own."""
+    found = facts(
+        people=frozenset({0}), started={1: 1.0}, connected={1}, seats={1: SeatEnded(at=10.5, slot=1, status=CLEAN)}
+    )
+    for tapped in (False, True):
+        found.tapped = tapped
+        mine, other = seat_reports(found, SEATS, ResultsCheck(scores=(1.0, 2.0)))
+        assert (mine.end, mine.fault, mine.connected, mine.score) == (SeatEnd.PERSON, False, None, 1.0)
+        assert other.end is SeatEnd.FINISHED
+        assert ruling(found).good
+    silent = facts(people=frozenset({0}), aborted=Aborted(at=9.0, deadline=True, silence=1.0), game_ended=None)
+    assert ruling(silent).reason is EndReason.TIMED_OUT
+
+
+def test_a_game_that_was_not_probed_may_have_shown_nothing() -> None:
+    """Only who held it to `/global` misses its first frame."""
+    found = facts(frame_seen=False)
+    reports = seat_reports(found, SEATS, None)
+    assert judge(found, reports, ResultsCheck(), probed=False).good
+    assert judge(found, reports, ResultsCheck()).reason is EndReason.CONTRACT_VIOLATED
+
+
 def test_a_clean_episode_is_good_and_blames_nobody() -> None:
     """Clean exits and valid results are a completed episode with every seat finished."""
     verdict = ruling(facts())

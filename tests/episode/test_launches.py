@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from coworld_actors.episode import launches
 from coworld_actors.episode.spec import EpisodeSpec, Limits
 from coworld_actors.episode.workspace import Workspace
-from coworld_drivers.driver import Address, Launch
+from coworld_drivers.driver import Address, ExtraPort, Launch, Resources
 from coworld_drivers.process import ProcessSite
 from coworld_protocol import contract
+from coworld_protocol.manifest import ResourceRequests
+from coworld_protocol.manifest import Resources as ManifestResources
 from tests.coworlds import IMAGE
 
 GAME = Address(host="127.0.0.1", port=4711)
@@ -76,15 +79,75 @@ async def test_a_secret_is_carried_apart_and_shown_nowhere(spec_of, workspace: W
     assert "hush" not in repr(launch) + repr(spec)
 
 
+def replay(spec: EpisodeSpec, workspace: Workspace, site: ProcessSite) -> Launch:
+    return launches.replay_launch(
+        spec.plan.manifest.game,
+        replay=workspace.replay,
+        own=workspace.replay_check,
+        stdout=workspace.logs / "replay.stdout.log",
+        stderr=workspace.logs / "replay.stderr.log",
+        role_env=spec.role_env,
+        site=site,
+    )
+
+
 async def test_the_replay_is_shown_by_a_game_that_sees_nothing_else(
     spec_of, workspace: Workspace, site: ProcessSite
 ) -> None:
     """No configuration, no results, logs and a directory of its own."""
-    launch = launches.replay_launch(spec_of(), workspace, site)
+    launch = replay(spec_of(), workspace, site)
     assert launch.env == {contract.ENV_LOAD_REPLAY_URI: workspace.replay.as_uri()}
     assert [m.path for m in launch.mounts if not m.writable] == [workspace.replay]
     assert launch.home == workspace.replay_check
     assert launch.stdout not in {workspace.game_stdout, workspace.game_stderr}
+
+
+async def test_extra_ports_are_the_games_wish(spec_of, workspace: Workspace, site: ProcessSite) -> None:
+    """When it plays and when it shows the replay; no manifest asks for any by saying nothing."""
+    wishing = with_game_env(spec_of(), {contract.ENV_LOCAL_EXTRA_PORTS: "3724,8085:9000/tcp"})
+    expected = (ExtraPort(inside=3724), ExtraPort(inside=8085, outside=9000))
+    assert launches.game_launch(wishing, workspace, site).extra_ports == expected
+    assert replay(wishing, workspace, site).extra_ports == expected
+    assert launches.game_launch(spec_of(), workspace, site).extra_ports == ()
+    assert player(wishing, workspace, site, 0).extra_ports == ()
+
+
+@pytest.mark.parametrize(
+    ("requests", "limits", "expected"),
+    [
+        ({}, None, Resources()),
+        (
+            {"cpu": "500m", "memory": "1Gi", "ephemeral-storage": "2Gi"},
+            None,
+            Resources(cpus=0.5, memory=2**30, disk=2**31),
+        ),
+        ({"cpu": "500m", "memory": "1Gi"}, {"memory": "2Gi"}, Resources(cpus=0.5, memory=2**31)),
+        ({"cpu": "500m"}, {"cpu": "2"}, Resources(cpus=2.0)),
+        ({"cpu": "0", "memory": "0"}, None, Resources()),
+    ],
+)
+def test_limits_win_over_requests(requests: dict[str, str], limits: dict[str, str] | None, expected: Resources) -> None:
+    """Each by itself; nothing and 0 leave the choice to the place."""
+    resources = msgspec.convert({"requests": requests, "limits": limits}, ManifestResources)
+    assert launches.wanted_resources(resources) == expected
+
+
+async def test_every_role_says_how_much_it_may_use(spec_of, workspace: Workspace, site: ProcessSite) -> None:
+    """Game, replay and players, each as the manifest says for it."""
+    spec = spec_of()
+    assert launches.game_launch(spec, workspace, site).resources == launches.wanted_resources(None) == Resources()
+    document: dict[str, Any] = msgspec.to_builtins(spec.plan.manifest)
+    document["game"]["runnable"]["resources"] = {"requests": {"memory": "1Gi"}}
+    manifest = msgspec.convert(document, type(spec.plan.manifest))
+    own = ManifestResources(requests=ResourceRequests(cpu="2"))
+    seats = tuple(
+        msgspec.structs.replace(seat, runnable=msgspec.structs.replace(seat.runnable, resources=own))
+        for seat in spec.plan.seats
+    )
+    spec = msgspec.structs.replace(spec, plan=msgspec.structs.replace(spec.plan, manifest=manifest, seats=seats))
+    assert launches.game_launch(spec, workspace, site).resources == Resources(memory=2**30)
+    assert replay(spec, workspace, site).resources == Resources(memory=2**30)
+    assert player(spec, workspace, site, 0).resources == Resources(cpus=2.0)
 
 
 def test_what_is_wanted_is_asked_for_once(spec_of) -> None:

@@ -18,6 +18,7 @@ from coworld_actors.episode.events import Phase, PhaseEntered, RoleEnded, RoleSt
 from coworld_actors.episode.record import EpisodeRecord, Recorder, write_record
 from coworld_actors.episode.verdict import Blame, EndReason, SeatEnd
 from coworld_actors.episode.workspace import FOR_READERS, Workspace
+from coworld_drivers.driver import Usage
 from coworld_protocol.errors import PreconditionMissing
 from tests.disks import SIZE, is_full
 from tests.records import GOOD, bad, record, seat
@@ -27,6 +28,7 @@ EVERY = [
     events.PhaseEntered(phase=Phase.PLAYING),
     events.RoleStarted(role="game", name="game"),
     events.GameRestarted(port=1, attempt=1),
+    events.OldNamesSpoken(),
     events.SeatJoined(slot=0),
     events.ChaosInjected(slot=0, connection=0, direction=Direction.TO_GAME, fault=Fault.STALL, frame=3, seconds=0.5),
     events.RoleEnded(role="player", name="player-0", end="exit code 0", ok=True, slot=0),
@@ -59,6 +61,7 @@ async def test_every_event_is_a_line_with_its_tag(system: ActorSystem, workspace
         "phase_entered",
         "role_started",
         "game_restarted",
+        "old_names_spoken",
         "seat_joined",
         "chaos_injected",
         "role_ended",
@@ -84,7 +87,7 @@ async def test_times_are_told_from_the_first_event(system: ActorSystem, workspac
         RoleStarted(role="game", name="game"),
         PhaseEntered(phase=Phase.PLAYING),
         RoleStarted(role="player", name="player-0", slot=0),
-        RoleEnded(role="game", name="game", end="exit code 0", ok=True),
+        RoleEnded(role="game", name="game", end="exit code 0", ok=True, usage=Usage(cpu_seconds=1.5, peak_memory=4096)),
     ]
     for event in happened:
         system.events.publish(event, scope="e-1")
@@ -96,7 +99,8 @@ async def test_times_are_told_from_the_first_event(system: ActorSystem, workspac
     assert sum(phase.seconds for phase in phases) == pytest.approx(recorder.seconds(now), abs=1e-5)
     game, player = recorder.actors()
     assert game.seconds is not None
-    assert (player.slot, player.seconds) == (0, None)
+    assert (game.cpu_seconds, game.peak_memory) == (1.5, 4096)
+    assert (player.slot, player.seconds, player.cpu_seconds, player.peak_memory) == (0, None, None, None)
     assert recorder.started.endswith("+00:00")
     recorder.close()
 

@@ -39,6 +39,33 @@ async def referee(house: SupervisorRef) -> ActorRef[RefereeMessage]:
     return await house.start_actor(spec)
 
 
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [
+        (ExitStatus(kind=ExitKind.LOST, detail="the engine went away"), True),
+        (ExitStatus(kind=ExitKind.LOST, stopped=True), False),
+        (STOPPED, False),
+        (None, False),
+    ],
+)
+async def test_a_player_that_was_lost_is_the_machines_fault(
+    referee: ActorRef[RefereeMessage], status: ExitStatus | None, fault: bool
+) -> None:
+    """While the game goes on; not one that we have stopped."""
+    await referee.tell(SeatEnded(at=5, slot=1, status=status))
+    facts = await referee.ask(Findings(), deadline=5)
+    assert (facts.fault is not None) is fault
+    if facts.fault is not None:
+        assert facts.fault.message == "player 1 was lost: end unknown (the engine went away)"
+
+
+async def test_a_player_that_was_lost_after_the_game_spoils_nothing(referee: ActorRef[RefereeMessage]) -> None:
+    """The result is there; its seat's end is unknown, that is all."""
+    await referee.tell(GameEnded(at=4, status=CLEAN))
+    await referee.tell(SeatEnded(at=5, slot=1, status=ExitStatus(kind=ExitKind.LOST)))
+    assert (await referee.ask(Findings(), deadline=5)).fault is None
+
+
 async def test_facts_are_kept(referee: ActorRef[RefereeMessage]) -> None:
     """What was told is what is found, seat by seat."""
     for message in (

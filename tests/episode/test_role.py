@@ -11,7 +11,7 @@ from coworld_actors.actors import ActorRef, ActorSystem, ChildSpec, Record, Rest
 from coworld_actors.episode import role as role_module
 from coworld_actors.episode.events import RoleEnded, RoleStarted
 from coworld_actors.episode.role import Role, in_a_sentence, last_line
-from coworld_drivers.driver import ExitKind, ExitStatus, Handle, Launch
+from coworld_drivers.driver import ExitKind, ExitStatus, Handle, Launch, Mount
 from coworld_drivers.process import ProcessSite
 from coworld_protocol.errors import PreconditionMissing
 from tests.coworlds import IMAGE

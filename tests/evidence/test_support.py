@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 import trio
 
-from coworld_actors.actors import Record, SupervisorRef
-from coworld_actors.episode.events import RoleStarted, SupportEnded
+from coworld_actors.actors import ActorSystem, Record, SupervisorRef
+from coworld_actors.episode.events import RoleEnded, RoleStarted, SupportEnded
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.record import EpisodeRecord, SupportReport
 from coworld_actors.episode.spec import Limits
 from coworld_actors.episode.workspace import Workspace
 from coworld_actors.evidence import bundle, reporter, support
 from coworld_actors.evidence.support import run_support
+from coworld_drivers.driver import Launch, Resources
+from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.process import ProcessSite
 
 BAD_REPORTERS = ("crashes", "hangs", "writes_nothing", "unsafe", "escapes", "damaged", "clashes")
@@ -39,6 +42,45 @@ async def test_one_bad_role_takes_no_other_with_it(
     assert all(r.message for r in reports if not r.ok)
     assert os.listdir(finished.reports) == ["works"]
     assert os.listdir(finished.grades) == ["works.json"]
+
+
+async def test_what_a_supporting_role_may_use_and_has_used(
+    house: SupervisorRef,
+    system: ActorSystem,
+    site: ProcessSite,
+    finished: Workspace,
+    supported,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Launched with the resources of its entry; its end is published with its use, as everybody's."""
+    spec = supported(("works",), ("works",))
+    document = msgspec.to_builtins(spec.plan.manifest)
+    for section, memory in (("reporter", "1Gi"), ("grader", "2Gi")):
+        document[section][0]["resources"] = {"requests": {"memory": memory}}
+    manifest = msgspec.convert(document, type(spec.plan.manifest))
+    spec = msgspec.structs.replace(spec, plan=msgspec.structs.replace(spec.plan, manifest=manifest))
+    ends: list[RoleEnded] = []
+
+    def note(record: Record) -> None:
+        if isinstance(record.event, RoleEnded):
+            ends.append(record.event)
+
+    system.events.subscribe(note)
+    launched: dict[str, Launch] = {}
+    start = site.start
+
+    async def spy(launch: Launch) -> ProcessHandle:
+        launched[launch.role] = launch
+        return await start(launch)
+
+    monkeypatch.setattr(site, "start", spy)
+    await run_support(house, site, spec, finished, lambda _: None)
+    assert {role: launch.resources for role, launch in launched.items()} == {
+        "reporter": Resources(memory=2**30),
+        "grader": Resources(memory=2**31),
+    }
+    assert {end.role for end in ends} == {"reporter", "grader"}
+    assert all((end.usage.cpu_seconds or 0) > 0.001 for end in ends)
 
 
 async def test_a_bundle_that_cannot_be_written_is_said_for_everybody(

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from coworld_actors.manifest.document import SIZE_LIMIT
-from coworld_actors.manifest.load import LoadedManifest, check_manifest, load_manifest
+from coworld_actors.manifest.load import LoadedManifest, ManifestOrigin, check_manifest, load_manifest
 from coworld_protocol.errors import ManifestRefused, PreconditionMissing, Refused
 from coworld_protocol.manifest import RegisteredReporter, TextDoc, WasmReporter
 
@@ -69,6 +69,18 @@ def test_path_directory_and_file_address_are_the_same_manifest(raw: Raw, tmp_pat
     assert {each.manifest.game.name for each in loaded} == {"demo"}
     assert {each.directory for each in loaded} == {tmp_path.resolve()}
     assert loaded[0].raw == raw
+
+
+def test_where_it_was_read_is_kept_without_what_may_be_a_secret(raw: Raw, serve: Any, tmp_path: Path) -> None:
+    """A file by its absolute path, an address without user, password and query; a document in memory was read nowhere."""
+    path = tmp_path / "my manifest.json"
+    path.write_text(json.dumps(raw))
+    assert load_manifest(path).origin == ManifestOrigin(source=str(path), place=str(path))
+    assert load_manifest(path.as_uri()).origin == ManifestOrigin(source=path.as_uri(), place=str(path))
+    assert check_manifest(raw, source="memory").origin is None
+    url = serve(200, json.dumps(raw).encode(), {})
+    origin = load_manifest(url.replace("://", "://me:hush@") + "?key=hush").origin
+    assert origin == ManifestOrigin(source=url, place=url)
 
 
 def test_file_address_is_percent_decoded(raw: Raw, tmp_path: Path) -> None:

@@ -297,3 +297,19 @@ def test_broken_rules_are_all_named_together_with_broken_shapes(raw: Raw, refusa
         "$.variants[0].game_config.width",
         "$.certification.players[0].player_id",
     ]
+
+
+def test_extra_ports_mean_something(raw: Raw, refusal: Refusal) -> None:
+    """Before anything is started; only the game's count."""
+    raw["player"][0]["env"]["COWORLD_LOCAL_EXTRA_PORTS"] = "nonsense"
+    raw["game"]["runnable"]["env"] = {"COWORLD_LOCAL_EXTRA_PORTS": "3724,3725/udp"}
+    place = "$.game.runnable.env.COWORLD_LOCAL_EXTRA_PORTS"
+    right = "CONTAINER[:HOST][/tcp], such as 3724, 3724:0 or 3724:3724/tcp"
+    assert refusal() == [f'{place}: found "3725/udp"; allowed: {right}']
+
+
+@pytest.mark.parametrize("wish", ["", " ", "3724", "3724:0,3725:9000/tcp"])
+def test_extra_ports_of_the_contract_are_taken(raw: Raw, load: Load, wish: str) -> None:
+    """Blank means none."""
+    raw["game"]["runnable"]["env"] = {"COWORLD_LOCAL_EXTRA_PORTS": wish}
+    assert load().warnings == ()

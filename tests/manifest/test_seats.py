@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coworld_actors.manifest.load import LoadedManifest
-from coworld_actors.manifest.seats import FIXTURE, EpisodePlan, build_plan, declares_named_players, unique_names
-from coworld_protocol.contract import Role
+from coworld_actors.manifest.load import LoadedManifest, ManifestOrigin, load_manifest
+from coworld_actors.manifest.seats import FIXTURE, PERSON, EpisodePlan, build_plan, declares_named_players, unique_names
+from coworld_protocol.contract import MANIFEST_FILE, Role
 from coworld_protocol.errors import ManifestRefused, Refused
 from coworld_protocol.manifest import Runnable
 
@@ -344,3 +346,36 @@ def test_unique_names_are_unique_and_keep_the_first(names: list[str]) -> None:
         assert result[index].startswith(name)
         if name not in names[:index]:
             assert result[index] == name
+
+
+def test_people_take_their_seats_and_players_the_others(load: Load) -> None:
+    """Named players share what is left; the fixture's stay where they are; nothing is started for a person."""
+    plan = build_plan(load(), variant="trio", people={1})
+    assert ids(plan) == ["ada", PERSON, "ada"]
+    assert [seat.runnable is None for seat in plan.seats] == [False, True, False]
+    assert plan.people == {1}
+    assert plan.seats[1].name == PERSON
+    assert ids(build_plan(load(), variant="trio", players=["bob"], people={0, 2})) == [PERSON, "bob", PERSON]
+    everybody = build_plan(load(), people={0, 1})
+    assert [seat.name for seat in everybody.seats] == [PERSON, f"{PERSON} (2)"]
+    with pytest.raises(Refused, match="people"):
+        everybody.request()
+
+
+def test_a_person_needs_a_seat_that_is_there(load: Load) -> None:
+    """Seats beyond the variant's are refused with those that there are, and so are players without a seat."""
+    assert lines(load(), people={2}) == [
+        "there is no seat 2",
+        "evidence: certification has seats 0 to 1",
+        "try: name one of them, or play another variant",
+    ]
+    assert "for no seats" in lines(load(), people={0, 1}, players=["bob"])[0]
+
+
+def test_a_plan_knows_where_its_manifest_was_read(load: Load, tmp_path: Path) -> None:
+    """For the record of its episode; one that was made in memory was read nowhere."""
+    loaded = load()
+    assert build_plan(loaded).origin is loaded.origin is None
+    (tmp_path / MANIFEST_FILE).write_bytes(msgspec.json.encode(loaded.raw))
+    origin = build_plan(load_manifest(tmp_path)).origin
+    assert origin == ManifestOrigin(source=str(tmp_path), place=str(tmp_path / MANIFEST_FILE))

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 
 from coworld_actors.actors import Record
 from coworld_actors.episode.events import Phase, PhaseEntered
+from coworld_actors.episode.pages import Pages
 from coworld_actors.episode.record import unplayed
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.episode.verdict import EndReason, SeatEnd
@@ -96,3 +98,24 @@ async def test_an_unplayed_episode_has_a_record_like_any_other(spec_of: Callable
     found = unplayed(spec_of(players=("plays", "plays")), "process", "no interest")
     assert (found.verdict.reason, found.verdict.evidence, found.directory) == (EndReason.CANCELLED, "no interest", "")
     assert [seat.end for seat in found.seats] == [SeatEnd.NOT_STARTED] * 2
+
+
+async def test_pages_are_waited_for_and_gone_with_the_episode(spec_of: Callable[..., EpisodeSpec]) -> None:
+    """Whoever asks early waits, whoever asks late has them at once; of an episode that is over there are none."""
+    handle = EpisodeHandle(spec_of())
+    pages = Pages(viewer="http://127.0.0.1:1/client/global", players={0: "http://127.0.0.1:1/client/player?token=hush"})
+    found: list[Pages | None] = []
+
+    async def ask() -> None:
+        found.append(await handle.pages())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert found == []
+        handle.show(pages)
+    assert found == [pages]
+    assert await handle.pages() is pages
+    assert "hush" not in repr(pages)
+    handle.settle(unplayed(handle.spec, "process", ""))
+    assert await handle.pages() is None

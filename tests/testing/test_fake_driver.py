@@ -72,8 +72,9 @@ async def test_a_whole_episode_without_a_process(tmp_path):
         (hangs(), SeatEnd.OVERSTAYED, EndReason.COMPLETED),
         (ignores_stop(), SeatEnd.OVERSTAYED, EndReason.COMPLETED),
         (refuses_to_start(MachineFault("no room")), None, EndReason.INFRASTRUCTURE),
+        (lost(after=0.05), None, EndReason.INFRASTRUCTURE),
     ],
-    ids=["exits", "killed", "oom", "refused", "hangs", "ignores", "machine"],
+    ids=["exits", "killed", "oom", "refused", "hangs", "ignores", "machine", "lost"],
 )
 async def test_a_bad_player_is_judged_as_its_script_says(tmp_path, role, end, reason):
     """One role's script is all that it takes to see what the runtime makes of it."""

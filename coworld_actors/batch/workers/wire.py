@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar, final
 import msgspec
 import trio
 
+from coworld_actors.episode.dialect import Compat
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec, Limits, TapSpec
 from coworld_actors.manifest.load import ManifestOrigin
@@ -109,6 +110,7 @@ class Play(msgspec.Struct, frozen=True, kw_only=True, tag="play"):
     role_env: Mapping[str, str]
     tap: TapSpec | None
     secret_env: Mapping[str, str]
+    compat: Compat
 
     def __repr__(self) -> str:
         return f"Play(id={self.id!r})"
@@ -245,6 +247,7 @@ def play_of(spec: EpisodeSpec, world: int) -> Play:
         role_env=spec.role_env,
         tap=spec.tap,
         secret_env=spec.secret_env,
+        compat=spec.compat,
     )
 
 
@@ -267,6 +270,7 @@ def spec_of(play: Play, manifest: Manifest) -> EpisodeSpec:
         role_env=play.role_env,
         tap=play.tap,
         secret_env=play.secret_env,
+        compat=play.compat,
     )
 
 

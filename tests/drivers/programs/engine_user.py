@@ -10,12 +10,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import signal
 import sys
 
 import trio
 
-from coworld_drivers.docker_client import Docker
+from coworld_drivers.docker_client import Docker, DockerRefused, Trouble
 from coworld_drivers.docker_gc import wills
 from coworld_drivers.environment import child_mark
 from coworld_drivers.labels import as_options, of_role, of_run
@@ -40,6 +41,19 @@ async def container() -> None:
     await call("start", name)
 
 
+async def network() -> None:
+    """With a subnet of our choice: the few that a stock engine gives out are everybody's."""
+    while True:
+        subnet = f"10.213.{random.randrange(256)}.{8 * random.randrange(32)}/29"
+        try:
+            await call("network", "create", "--internal", "--subnet", subnet, *as_options(labels), run)
+        except DockerRefused as refused:
+            if refused.trouble is not Trouble.OVERLAP:
+                raise
+        else:
+            return
+
+
 async def order() -> None:
     while True:
         await container()
@@ -48,7 +62,7 @@ async def order() -> None:
 async def main() -> None:
     lifeline = Lifeline(mark, wills(docker, run), what="test")
     await lifeline.ensure()
-    await call("network", "create", *as_options(labels), run)
+    await network()
     async with trio.open_nursery() as nursery:
         for _ in range(int(count)):
             nursery.start_soon(container)

@@ -1,0 +1,329 @@
+"""From what a person names - a file, an address, the directory of a run - to a replay as its game wrote it, and to its game.
+
+What is compressed is unpacked into a directory of ours; nothing is believed about its size. Everything here blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+import zlib
+from pathlib import Path
+from typing import IO
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import msgspec
+
+from coworld_actors.episode.workspace import FileRefused, is_role_file, read_role_file
+from coworld_actors.manifest.load import LoadedManifest, ManifestOrigin, load_manifest
+from coworld_protocol import contract
+from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
+
+__all__ = ["FETCH_LIMIT", "UNPACKED_LIMIT", "Played", "ReplaySource", "find_replay", "manifest_of"]
+
+FETCH_LIMIT = 256 * 1024 * 1024
+"""Bytes that are fetched from an address."""
+
+UNPACKED_LIMIT = 1024 * 1024 * 1024
+"""Bytes that a compressed replay may have when it is unpacked."""
+
+FETCH_SECONDS = 300.0
+"""For all of it; the host has `_ANSWER_SECONDS` for each part."""
+
+_ANSWER_SECONDS = 30.0
+_RECORD_LIMIT = 64 * 1024 * 1024
+_CHUNK = 64 * 1024
+_ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
+"""0.1.0 of the public package wrote gzip under a name that ends in `.z`: the bytes say which of the two they are."""
+
+_RECORD = "episode.json"
+_HEADERS = {"User-Agent": "coworld-actors", "Accept-Encoding": "identity"}
+
+
+class Played(msgspec.Struct, frozen=True, kw_only=True):
+    """What a replay's `episode.json` says about its game; later versions of that document may say more.
+
+    Attributes:
+        id: the episode.
+        coworld: name of the game.
+        game_version: version of the game.
+        driver: where it ran.
+        manifest: where the manifest was read.
+    """
+
+    id: str
+    coworld: str
+    game_version: str
+    driver: str
+    manifest: ManifestOrigin | None = None
+
+
+class ReplaySource(msgspec.Struct, frozen=True, kw_only=True):
+    """A replay that can be shown.
+
+    Attributes:
+        file: its bytes as the game wrote them; absolute.
+        played: what the run beside it says; None when there is none.
+    """
+
+    file: Path
+    played: Played | None = None
+
+
+def find_replay(source: str, scratch: Path) -> ReplaySource:
+    """Find a replay and make it readable for its game.
+
+    Args:
+        source: a file, the directory of a single run or of one episode of a batch, or a `file://`, `http(s)://` or `s3://` address.
+            What ends in `.z` or `.gz` is unpacked.
+        scratch: an empty directory for what is fetched and unpacked.
+
+    Raises:
+        Refused: there is nothing to read, or it cannot be unpacked.
+        PreconditionMissing: the host of the address does not answer, or there is no room.
+    """
+    split = urlsplit(source) if "://" in source else None
+    played: Played | None = None
+    if split is not None and split.scheme != "file":
+        name, packed = split.path, _fetch(_address(source), scratch / "fetched", source)
+    else:
+        path = _local(source) if split is not None else Path(source)
+        if path.is_dir():
+            path, played = _in_run(path)
+        else:
+            played = _read_played(path.parent)
+        name, packed = path.name, _regular(path, source)
+    if name.endswith((".z", ".gz")):
+        return ReplaySource(file=_unpack(packed, scratch / contract.FILE_REPLAY, source), played=played)
+    if not packed.stat().st_size:
+        raise Refused(f"{source} is empty", todo="give a replay that a game has written")
+    return ReplaySource(file=packed, played=played)
+
+
+def manifest_of(source: ReplaySource, given: str | None) -> tuple[LoadedManifest, tuple[str, ...]]:
+    """The manifest of a replay's game.
+
+    Args:
+        source: the replay.
+        given: what the caller says it is; None takes the one that the episode was played from.
+
+    Returns:
+        The manifest, and what the caller should know, a sentence each.
+
+    Raises:
+        Refused: nobody knows the manifest, or it is another game's now.
+        PreconditionMissing: the host of its address does not answer.
+    """
+    played = source.played
+    if given is not None:
+        loaded = load_manifest(given)
+    elif played is None:
+        raise Refused(
+            "nothing says which game this replay is of",
+            evidence=f"there is no {_RECORD} beside it",
+            todo="name the game's manifest with --manifest",
+            where=str(source.file.parent),
+        )
+    elif played.manifest is None:
+        raise Refused(
+            f"nothing says where the manifest of {played.coworld} {played.game_version} is",
+            evidence=f"{_RECORD} of episode {played.id} does not name it",
+            todo="name it with --manifest",
+        )
+    else:
+        loaded = _as_played(played, played.manifest)
+    game = loaded.manifest.game
+    if played is None or (game.name, game.version) == (played.coworld, played.game_version):
+        return loaded, ()
+    difference = f"played with {played.coworld} {played.game_version}, {loaded.source} is {game.name} {game.version}"
+    if given is None and game.name != played.coworld:
+        raise Refused(
+            "the manifest that this episode was played from is another game's now",
+            evidence=difference,
+            todo="name the right one with --manifest",
+        )
+    return loaded, (f"this is not the game of the replay: {difference}",)
+
+
+def _as_played(played: Played, origin: ManifestOrigin) -> LoadedManifest:
+    try:
+        return load_manifest(origin.place)
+    except (Refused, PreconditionMissing) as error:
+        raise _kind_of(error)(
+            f"the manifest that this episode was played from cannot be used any more: {error.what}",
+            evidence=error.evidence,
+            todo=f"name the manifest of {played.coworld} {played.game_version} with --manifest",
+        ) from error
+
+
+def _kind_of(error: CoworldError) -> type[CoworldError]:
+    """The branch of the tree that an error is of."""
+    return Refused if isinstance(error, Refused) else PreconditionMissing
+
+
+def _local(source: str) -> Path:
+    split = urlsplit(source)
+    if split.netloc not in {"", "localhost"}:
+        raise Refused(
+            f"{source} names another machine", evidence=f"host {split.netloc!r}", todo="write file:///absolute/path"
+        )
+    return Path(unquote(split.path))
+
+
+def _in_run(directory: Path) -> tuple[Path, Played | None]:
+    """The replay in a run's directory."""
+    played = _read_played(directory)
+    path = directory / contract.FILE_REPLAY
+    if is_role_file(path):
+        return path, played
+    if played is None:
+        batch = (directory / "batch.json").exists()
+        raise Refused(
+            f"{directory} is no run",
+            evidence="it is a batch" if batch else f"it has neither {_RECORD} nor {contract.FILE_REPLAY}",
+            todo="name the directory of one of its episodes" if batch else "name a run's directory or a replay",
+        )
+    raise Refused(
+        f"episode {played.id} has left no replay",
+        evidence=f"{path} is no regular file" if os.path.lexists(path) else f"no file {path}",
+        todo="play it again; the game has to write one",
+    )
+
+
+def _read_played(directory: Path) -> Played | None:
+    """What the record in a directory says, if there is one that can be read."""
+    try:
+        data = read_role_file(directory / _RECORD, _RECORD_LIMIT)
+        return None if data is None else msgspec.json.decode(data, type=Played)
+    except (FileRefused, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _regular(path: Path, source: str) -> Path:
+    """The absolute path of a file that can be read to its end."""
+    try:
+        found = path.resolve(strict=True)
+        # O_NONBLOCK: opening a pipe must not wait for a writer.
+        descriptor = os.open(found, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise Refused(f"{source} is not there", todo="give a replay, or the directory of a run") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise Refused(f"{source} cannot be read", evidence=reason, todo="check its name and permissions") from error
+    try:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return found
+    finally:
+        os.close(descriptor)
+    raise Refused(f"{source} is no regular file", todo="give a replay, or the directory of a run")
+
+
+def _address(source: str) -> str:
+    """An address that can be fetched."""
+    split = urlsplit(source)
+    if split.scheme == "s3" and split.netloc and split.path.strip("/"):
+        return f"https://{split.netloc}.s3.amazonaws.com{split.path}"
+    if split.scheme in {"http", "https"}:
+        return source
+    raise Refused(
+        f"{source} cannot be read",
+        evidence=f"scheme {split.scheme!r}",
+        todo="give a path, or a file://, http://, https:// or s3:// address",
+    )
+
+
+def _fetch(url: str, target: Path, source: str) -> Path:
+    deadline = time.monotonic() + FETCH_SECONDS
+    # The query of an address may be a key to it.
+    shown = source.partition("?")[0]
+    try:
+        with (
+            httpx.stream("GET", url, timeout=_ANSWER_SECONDS, follow_redirects=True, headers=_HEADERS) as answer,
+            target.open("xb") as file,
+        ):
+            if answer.status_code != 200:
+                raise Refused(
+                    f"{shown} gives no replay", evidence=f"status {answer.status_code}", todo="check the address"
+                )
+            # As it lies there: a host that says of a .gz file that it has encoded it would have it unpacked twice.
+            for chunk in answer.iter_raw(_CHUNK):
+                file.write(chunk)
+                if file.tell() > FETCH_LIMIT:
+                    raise Refused(
+                        f"{shown} is too large to be fetched",
+                        evidence=f"more than {FETCH_LIMIT} bytes",
+                        todo="download it and give the file",
+                    )
+                if time.monotonic() > deadline:
+                    raise PreconditionMissing(
+                        f"{shown} did not arrive in time",
+                        evidence=f"{file.tell()} bytes in {FETCH_SECONDS:.0f} s",
+                        todo="download it and give the file",
+                    )
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise PreconditionMissing(
+            f"{shown} cannot be reached",
+            evidence=str(error) or type(error).__name__,
+            todo="check the address and the network",
+        ) from error
+    except OSError as error:
+        raise _no_room(error, target) from error
+    return target
+
+
+def _unpack(packed: Path, target: Path, source: str) -> Path:
+    """Unpack zlib or gzip.
+
+    Raises:
+        Refused: it is neither, ends too early, goes on after its end, or is too large.
+        PreconditionMissing: there is no room.
+    """
+    shown = source.partition("?")[0]
+    try:
+        with packed.open("rb") as reader, target.open("xb") as writer:
+            _inflate(reader, writer, shown)
+            if not writer.tell():
+                raise Refused(f"{shown} is empty when it is unpacked", todo="give a replay that a game has written")
+    except zlib.error as error:
+        raise Refused(
+            f"{shown} cannot be unpacked",
+            evidence=f"its name says zlib or gzip, its bytes do not: {error}",
+            todo="give the file as it was written, or take the ending off its name if it is not compressed",
+        ) from error
+    except OSError as error:
+        raise _no_room(error, target) from error
+    return target
+
+
+def _inflate(reader: IO[bytes], writer: IO[bytes], shown: str) -> None:
+    inflating = zlib.decompressobj(_ZLIB_OR_GZIP)
+    begun = False
+    while chunk := reader.read(_CHUNK):
+        while chunk:
+            if inflating.eof:
+                # gzip may be several in a row.
+                inflating = zlib.decompressobj(_ZLIB_OR_GZIP)
+            begun = True
+            writer.write(inflating.decompress(chunk, _CHUNK))
+            if writer.tell() > UNPACKED_LIMIT:
+                raise Refused(
+                    f"{shown} is too large to be unpacked",
+                    evidence=f"more than {UNPACKED_LIMIT} bytes",
+                    todo="unpack it yourself and give the file, if it can be trusted",
+                )
+            chunk = inflating.unused_data if inflating.eof else inflating.unconsumed_tail
+    if not inflating.eof:
+        raise Refused(
+            f"{shown} cannot be unpacked",
+            evidence="it ends in the middle" if begun else "it is empty",
+            todo="give the whole file",
+        )
+
+
+def _no_room(error: OSError, target: Path) -> PreconditionMissing:
+    return PreconditionMissing(
+        f"the replay cannot be written to {target.parent}: {error.strerror or error}",
+        todo="free some space, or name another place with TMPDIR",
+    )
