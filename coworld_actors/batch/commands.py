@@ -21,7 +21,15 @@ from coworld_protocol.manifest import Manifest, RoleEntry, Runnable
 from coworld_protocol.printable import printable
 from coworld_protocol.sdk.entry import CHECK, ENTRY_MODULE
 
-__all__ = ["CHECK_SECONDS", "check_players", "image_notes", "refuse_idle_run", "runnable_of", "with_own_images"]
+__all__ = [
+    "CHECK_SECONDS",
+    "check_players",
+    "image_notes",
+    "refuse_idle_run",
+    "refuse_local_players",
+    "runnable_of",
+    "with_own_images",
+]
 
 CHECK_SECONDS: Final = 60.0
 """How long a function's module may take to be imported by `check_players`."""
@@ -38,6 +46,20 @@ def refuse_idle_run(specs: Sequence[PlayerSpec], run: tuple[str, ...]) -> None:
             "--run needs an image",
             evidence=f"players: {', '.join(spec.ref for spec in specs)}",
             todo="name an image as a PLAYER",
+        )
+
+
+def refuse_local_players(specs: Sequence[PlayerSpec], driver: str) -> None:
+    """Checks that nobody is a command or function of this machine where roles are containers.
+
+    Raises:
+        Refused: somebody is.
+    """
+    local = [spec.ref for spec in specs if spec.kind in {RefKind.COMMAND, RefKind.FUNCTION}]
+    if local and driver == "docker":
+        raise Refused(
+            f"{printable(local[0])} is a program of this machine, and with --driver docker every role is a container",
+            todo="name an image or a player of the manifest, or leave --driver docker out",
         )
 
 

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 import msgspec
 
 from coworld_actors.batch.schedule import Seating
+from coworld_actors.episode.dialect import Compat
+from coworld_actors.runtime.driver_choice import Place
+from coworld_drivers.docker_images import Pull
 
 __all__ = ["BatchKind", "BatchOptions", "Bounds", "Handling", "Keep", "differences"]
 
@@ -70,6 +73,9 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
         round_robin: whether every subset of the players meets that fits the seats.
         lower_is_better: the direction of the scores.
         driver: where roles run.
+        compat: which generations of games are understood.
+        trust: whether containers are kept from the machine by nothing but limits.
+        outside: whether containers reach the network outside.
         timeout: until a game has to have ended, in seconds.
         reports: whether reporters and graders run.
         verify_replay: whether replays are loaded again.
@@ -99,6 +105,9 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     round_robin: bool = False
     lower_is_better: bool = False
     driver: str = "process"
+    compat: Compat = Compat.CURRENT
+    trust: bool = False
+    outside: bool = False
     timeout: float = 3600.0
     reports: bool = False
     verify_replay: bool = False
@@ -107,6 +116,14 @@ class BatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     chaos: str | None = None
     record: str | None = None
     bounds: Bounds | None = None
+
+    def place(self, pull: Pull = Pull.MISSING) -> Place:
+        """Where roles run.
+
+        Raises:
+            Refused: what does not go together.
+        """
+        return Place(driver=self.driver, trust=self.trust, outside=self.outside, pull=pull)
 
     @property
     def taps(self) -> bool:
@@ -120,6 +137,7 @@ class Handling(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         parallel: episodes at once; None to find out what the machine can take.
         warm: whether a role's process is forked from one that has already imported what it needs.
+        pull: when a registry is asked for an image.
         workers: processes that episodes of the in-process driver are spread over; None for as many as there are cores.
         retries: how often an episode is played again that something of the machine's kept from counting.
         max_failures: the batch ends early once more episodes than this have failed; None for never.
@@ -129,6 +147,7 @@ class Handling(msgspec.Struct, frozen=True, kw_only=True):
 
     parallel: int | None = None
     warm: bool = True
+    pull: Pull = Pull.MISSING
     workers: int | None = None
     retries: int = 2
     max_failures: int | None = None
@@ -147,7 +166,7 @@ _WORDS = {
     "pins": "--pin",
     "images": "--image",
     "run": "--run",
-    "secrets": "--secret-env",
+    "secrets": "--secret-env, --use-bedrock or --use-llm",
     "rounds": "-n or --blocks",
     "blocks": "--blocks",
     "seating": "--seating",
@@ -156,6 +175,9 @@ _WORDS = {
     "round_robin": "--round-robin",
     "lower_is_better": "--score-direction",
     "driver": "--driver",
+    "compat": "--compat",
+    "trust": "--trust",
+    "outside": "--use-bedrock or --use-llm",
     "timeout": "--timeout",
     "reports": "--reports",
     "verify_replay": "--verify-replay",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from coworld_actors.batch.commands import check_players
+from coworld_actors.batch.commands import check_players, refuse_local_players
 from coworld_actors.batch.options import BatchKind, BatchOptions
 from coworld_actors.batch.plans import Plans, fixture_entrants, prepare
 from coworld_actors.batch.schedule import (
@@ -31,6 +31,7 @@ from coworld_actors.manifest.load import LoadedManifest, load_manifest
 from coworld_actors.manifest.seats import EpisodePlan
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.driver_choice import choose_driver
+from coworld_drivers.docker_images import Pull
 from coworld_drivers.driver import Wanted
 from coworld_drivers.images import load_images
 from coworld_protocol.errors import Refused
@@ -83,6 +84,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
                 role_env=role_env,
                 tap=None if tap is None else msgspec.structs.replace(tap, recording=recording),
                 secret_env=secret_env,
+                compat=options.compat,
             )
 
         return make
@@ -101,6 +103,7 @@ def prepare_batch(options: BatchOptions) -> Prepared:
     known = images.names()
     texts = (*options.players, *options.pool)
     specs = [parse_spec(text, players=ids, images=known) for text in texts]
+    refuse_local_players(specs, options.driver)
     variants = options.variants or (None,)
     own: Lineups | None = None
     if not specs:
@@ -186,13 +189,25 @@ def _check_seating(options: BatchOptions, plans: Plans) -> None:
         )
 
 
-async def check_machine(prepared: Prepared, secret_env: Mapping[str, str]) -> None:
+async def check_machine(
+    prepared: Prepared,
+    secret_env: Mapping[str, str],
+    *,
+    pull: Pull = Pull.MISSING,
+    note: Callable[[str], None] = lambda _: None,
+) -> None:
     """Whether everything could be started that the schedule names: a batch begins with none of it missing.
+
+    Args:
+        prepared: the batch.
+        secret_env: variables for players that are written nowhere.
+        pull: when a registry is asked for an image.
+        note: takes a sentence that a user should see, such as how far a pull has come.
 
     Raises:
         PreconditionMissing: with everything that is missing.
     """
-    driver = choose_driver(prepared.options.driver, prepared.plans.images, lambda _: None)
+    driver = choose_driver(prepared.options.place(pull), prepared.plans.images, note)
     make = prepared.spec_maker(secret_env)
     seen: set[tuple[str, int]] = set()
     needed: dict[Wanted, None] = {}
@@ -204,4 +219,5 @@ async def check_machine(prepared: Prepared, secret_env: Mapping[str, str]) -> No
             needed |= dict.fromkeys(wanted(spec))
         if len(seen) == len(prepared.schedule.variants) * len(prepared.schedule.entrants):
             break
-    await driver.check(list(needed))
+    async with driver:
+        await driver.check(list(needed))

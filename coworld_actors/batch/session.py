@@ -150,7 +150,7 @@ async def _lay(
                 open_workers(images, make, driver="inproc", workers=workers, note=note)
             )
             return spread, lambda: _kill(spread.pids()), _AlsoWorkers(gauge, spread)
-    driver = choose_driver(options.driver, images, note, warm=handling.warm)
+    driver = choose_driver(options.place(handling.pull), images, note, warm=handling.warm)
     runtime = await stack.enter_async_context(
         open_runtime(driver, name=prepared.head.id, admission=Admission(parallel=there.most), attach=attach)
     )

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import trio
 
 from coworld_actors.batch.conclusion import conclude, write_down
@@ -39,7 +40,8 @@ def play_batch(request: BatchRequest) -> Outcome:
     options = _options(request)
     secrets = _secrets(request, options)
     prepared = prepare_batch(options)
-    trio.run(check_machine, prepared, secrets)
+    tell_user = functools.partial(click.echo, err=True)
+    trio.run(functools.partial(check_machine, pull=request.handling.pull, note=tell_user), prepared, secrets)
     there = find_room(prepared, request.handling)
     if options.budget is not None and request.handling.keep is Keep.FAILED:
         raise Refused(

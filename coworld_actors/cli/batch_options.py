@@ -7,10 +7,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from coworld_actors.runtime.driver_choice import DRIVERS, Place
+from coworld_drivers.docker_images import Pull
 from coworld_protocol.contract import RUNTIME_VARIABLES
 from coworld_protocol.errors import Refused
 
@@ -25,6 +27,8 @@ __all__ = [
     "handling_options",
     "output_options",
     "pairs",
+    "place_of",
+    "player_access",
     "resume_option",
     "secret_variables",
     "tap_spec",
@@ -84,15 +88,40 @@ def _all(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Comm
     return decorate
 
 
+def place_of(values: Mapping[str, Any], *, outside: bool) -> Place:
+    """Where roles run, as said.
+
+    Args:
+        values: of the options.
+        outside: whether players need more of the network than their game.
+
+    Raises:
+        Refused: what does not go together.
+    """
+    return Place(driver=values["driver"], trust=values["trust"], outside=outside, pull=Pull(values["pull"]))
+
+
 def world_options(command: _Command) -> _Command:
     """What is played and how an episode is watched."""
     return _all(
         click.option(
             "--driver",
-            type=click.Choice(["process", "inproc"]),
+            type=click.Choice(DRIVERS),
             default="process",
             show_default=True,
-            help="Where roles run: processes, or tasks in this one for games and players written on the SDK.",
+            help="Where roles run: local processes, containers, or tasks in this process for games and players on the SDK.",
+        ),
+        click.option(
+            "--trust",
+            is_flag=True,
+            help="Containers run as their image's user, with its capabilities, a writable root and the network outside.",
+        ),
+        click.option(
+            "--pull",
+            type=click.Choice([each.value for each in Pull]),
+            default=Pull.MISSING.value,
+            show_default=True,
+            help="When a registry is asked for an image.",
         ),
         click.option(
             "--variant",
@@ -124,6 +153,28 @@ def world_options(command: _Command) -> _Command:
             metavar="KEY[=VALUE]",
             multiple=True,
             help="Variable for the players, shown nowhere.",
+        ),
+        click.option(
+            "--use-bedrock",
+            is_flag=True,
+            help="Give the players the credentials of the `aws` program, and the network that they need.",
+        ),
+        click.option("--aws-profile", metavar="NAME", help="Whose credentials --use-bedrock takes."),
+        click.option(
+            "--aws-region", metavar="NAME", help="Region of --use-bedrock.  [default: AWS_REGION, or the profile's]"
+        ),
+        click.option(
+            "--use-llm",
+            is_flag=True,
+            help="Give the players COWORLD_LLM_ENDPOINT or else OPENROUTER_API_KEY, and COWORLD_LLM_MODEL, of this environment, "
+            "and the network that they need.",
+        ),
+        click.option(
+            "--compat",
+            type=click.Choice(["current", "auto"]),
+            default="current",
+            show_default=True,
+            help="auto also plays games of the contract's versions up to 0.1.7, by their old names.",
         ),
         click.option(
             "--timeout",
@@ -364,6 +415,41 @@ def secret_variables(values: tuple[str, ...]) -> dict[str, str]:
             text = os.environ[key]
         secrets[key] = text
     return secrets
+
+
+class PlayerAccess(NamedTuple):
+    """What players are given beside their seat.
+
+    Attributes:
+        secret_env: variables that are shown nowhere.
+        outside: whether they need more of the network than their game.
+    """
+
+    secret_env: Mapping[str, str]
+    outside: bool
+
+
+def player_access(values: Mapping[str, Any]) -> PlayerAccess:
+    """What --secret-env, --use-bedrock and --use-llm give the players; what is said one by one counts more.
+
+    Args:
+        values: of the command's options, by parameter.
+
+    Raises:
+        Refused: names that are none, or options that do not go together.
+        PreconditionMissing: this machine has nothing to reach the provider with.
+    """
+    secrets = secret_variables(values["secrets"])
+    names = ("use_bedrock", "aws_profile", "aws_region", "use_llm")
+    if all(values[name] in {None, False} for name in names):
+        return PlayerAccess(secrets, outside=False)
+    import trio
+
+    from coworld_actors.runtime.provider_secrets import ProviderAccess, provider_secrets
+
+    bedrock, profile, region, llm = (values[name] for name in names)
+    access = ProviderAccess(bedrock=bedrock, profile=profile, region=region, llm=llm)
+    return PlayerAccess({**trio.run(provider_secrets, access), **secrets}, outside=access.outside)
 
 
 def tap_spec(*, tap: bool, budget: str | None, record: Path | None, chaos: str | None) -> TapSpec | None:

@@ -11,8 +11,10 @@ import msgspec
 
 from coworld_actors.batch.options import BatchKind, BatchOptions, Bounds, Handling, Keep
 from coworld_actors.batch.schedule import Seating
-from coworld_actors.cli.batch_options import given, pairs, secret_variables, tap_spec
+from coworld_actors.cli.batch_options import given, pairs, player_access, tap_spec
 from coworld_actors.cli.screen import Detail
+from coworld_actors.episode.dialect import Compat
+from coworld_drivers.docker_images import Pull
 from coworld_protocol.errors import Refused
 
 __all__ = ["BatchRequest", "batch_request"]
@@ -108,7 +110,7 @@ def batch_request(
         Refused: what cannot be read, or does not go together.
     """
     values, here = context.params, given(context)
-    secrets = secret_variables(values["secrets"])
+    secrets, outside = player_access(values)
     resume: Path | None = values["resume"]
     if resume is None and manifest is None:
         raise click.MissingParameter(ctx=context, param_hint="'MANIFEST'", param_type="argument")
@@ -133,6 +135,7 @@ def batch_request(
         },
         "run": values["run_tokens"],
         "secrets": tuple(sorted(secrets)),
+        "outside": outside,
     }
     said = {name: value for name, value in said.items() if value}
     if manifest is not None:
@@ -146,6 +149,8 @@ def batch_request(
         "round_robin": ("round_robin", values.get("round_robin", False)),
         "score_direction": ("lower_is_better", values["score_direction"] == "lower"),
         "driver": ("driver", values["driver"]),
+        "trust": ("trust", values["trust"]),
+        "compat": ("compat", Compat(values["compat"])),
         "timeout": ("timeout", values["timeout"]),
         "reports": ("reports", bool(values["reports"])),
         "verify_replay": ("verify_replay", values["verify_replay"]),
@@ -165,6 +170,7 @@ def batch_request(
         handling=Handling(
             parallel=values["parallel"],
             warm=values["warm"] == "auto",
+            pull=Pull(values["pull"]),
             workers=values["workers"],
             retries=values["retries"],
             max_failures=values["max_failures"],

@@ -62,7 +62,7 @@ def rerun(
     screen = Screen(Detail.NORMAL, as_json=as_json)
     for change in changed:
         screen.note(f"warning: this is not what was played before: {change}")
-    driver = choose_driver(head.options.driver, prepared.plans.images, screen.note)
+    driver = choose_driver(head.options.place(), prepared.plans.images, screen.note)
     record, received = trio.run(play_spec, spec, driver, screen, None, as_json)
     screen.outcome(record, interrupted=received is not None)
     found = contrast(episode, browsed.path(episode), record)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from coworld_actors.cli.batch_options import output_options, pairs, secret_variables, tap_spec, world_options
+from coworld_actors.cli.batch_options import output_options, pairs, place_of, player_access, tap_spec, world_options
 from coworld_actors.cli.exits import Outcome
 from coworld_protocol.errors import Refused
 
@@ -50,6 +50,7 @@ def play(context: click.Context, /, manifest: str, players: tuple[str, ...], **_
     """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
     from coworld_actors.cli.screen import Detail
     from coworld_actors.cli.single import Guests, Options, play_single
+    from coworld_actors.episode.dialect import Compat
     from coworld_actors.episode.spec import Limits
 
     values = context.params
@@ -61,6 +62,7 @@ def play(context: click.Context, /, manifest: str, players: tuple[str, ...], **_
         )
     if len(values["variants"]) > 1:
         raise Refused("play is one episode, and several variants are given", todo="name one --variant")
+    access = player_access(values)
     return functools.partial(
         play_single,
         Options(
@@ -70,8 +72,9 @@ def play(context: click.Context, /, manifest: str, players: tuple[str, ...], **_
             overrides=values["overrides"],
             images=pairs(values["images"], "--image", "NAME=DIR"),
             run=values["run_tokens"],
-            driver=values["driver"],
-            secret_env=secret_variables(values["secrets"]),
+            place=place_of(values, outside=access.outside),
+            secret_env=access.secret_env,
+            compat=Compat(values["compat"]),
             limits=Limits(timeout=values["timeout"]),
             verify_replay=values["verify_replay"],
             reports=values["reports"] is not False,

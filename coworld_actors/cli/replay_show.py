@@ -19,7 +19,7 @@ from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.replay import ReplayNotShown, ReplaySession, ReplaySpec, check_session, open_replay
 from coworld_actors.episode.replay_source import ReplaySource, find_replay, manifest_of
 from coworld_actors.episode.verdict import ReplayCheck
-from coworld_actors.runtime.driver_choice import choose_driver
+from coworld_actors.runtime.driver_choice import Place, choose_driver
 from coworld_actors.runtime.opening import OpenDriver
 from coworld_drivers.driver import ExitStatus
 from coworld_drivers.images import load_images
@@ -73,7 +73,7 @@ def show_replay(options: ReplayOptions) -> Outcome:
         spec = ReplaySpec(
             game=game, replay=found.file, own=own, stdout=scratch / "stdout.log", stderr=scratch / "stderr.log"
         )
-        showing = _Showing(choose_driver(name, images, screen.note), spec, options, screen)
+        showing = _Showing(choose_driver(Place(driver=name), images, screen.note), spec, options, screen)
         code, error = trio.run(showing.run)
         if isinstance(error, ReplayNotShown):
             error = _with_last_words(error, spec)

@@ -16,8 +16,9 @@ from coworld_actors.cli.batch_options import (
     handling_options,
     output_options,
     pairs,
+    place_of,
+    player_access,
     resume_option,
-    secret_variables,
     tap_spec,
     world_options,
 )
@@ -117,6 +118,7 @@ def _batch(context: click.Context, manifest: str | None, players: tuple[str, ...
 def _single(context: click.Context, manifest: str | None, players: tuple[str, ...]) -> Callable[[], Outcome]:
     from coworld_actors.cli.screen import Detail
     from coworld_actors.cli.single import Options, play_single
+    from coworld_actors.episode.dialect import Compat
     from coworld_actors.episode.spec import Limits
 
     if manifest is None:
@@ -127,6 +129,7 @@ def _single(context: click.Context, manifest: str | None, players: tuple[str, ..
             f"{useless[0]} is for batches, and this is a single episode", todo="add -n 1, or leave the option out"
         )
     values = context.params
+    access = player_access(values)
     return functools.partial(
         play_single,
         Options(
@@ -136,8 +139,9 @@ def _single(context: click.Context, manifest: str | None, players: tuple[str, ..
             overrides=values["overrides"],
             images=pairs(values["images"], "--image", "NAME=DIR"),
             run=values["run_tokens"],
-            driver=values["driver"],
-            secret_env=secret_variables(values["secrets"]),
+            place=place_of(values, outside=access.outside),
+            secret_env=access.secret_env,
+            compat=Compat(values["compat"]),
             limits=Limits(timeout=values["timeout"]),
             verify_replay=values["verify_replay"],
             reports=values["reports"] is not False,

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from coworld_actors.batch.commands import check_players
+from coworld_actors.batch.commands import check_players, refuse_local_players
 from coworld_actors.batch.plans import plan_single
 from coworld_actors.batch.specs import parse_spec
 from coworld_actors.cli.browser import open_pages, why_no_browser
@@ -21,6 +21,7 @@ from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, worse
 from coworld_actors.cli.screen import Detail, Screen
 from coworld_actors.cli.streams import encodable
 from coworld_actors.control import open_control
+from coworld_actors.episode.dialect import Compat
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.record import EpisodeRecord
 from coworld_actors.episode.spec import EpisodeSpec, Limits, TapSpec, new_id
@@ -30,7 +31,7 @@ from coworld_actors.manifest.seats import config_changes
 from coworld_actors.manifest.variants import set_stage
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.admission import Admission
-from coworld_actors.runtime.driver_choice import choose_driver
+from coworld_actors.runtime.driver_choice import Place, choose_driver
 from coworld_actors.runtime.handle import EpisodeHandle
 from coworld_actors.runtime.opening import Attachment, OpenDriver, open_runtime
 from coworld_actors.runtime.runtime import Runtime
@@ -88,8 +89,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     overrides: tuple[str, ...] = ()
     images: Mapping[str, str] = {}
     run: tuple[str, ...] = ()
-    driver: str = "process"
+    place: Place = Place()
     secret_env: Mapping[str, str] = {}
+    compat: Compat = Compat.CURRENT
     limits: Limits = Limits()
     verify_replay: bool = False
     reports: bool = True
@@ -111,6 +113,7 @@ def play_single(options: Options) -> Outcome:
     images = load_images(loaded.directory, options.images)
     ids = [each.id for each in loaded.manifest.player]
     specs = [parse_spec(text, players=ids, images=images.names()) for text in options.players]
+    refuse_local_players(specs, options.place.driver)
     people = _people(loaded, options)
     plan, images = plan_single(
         loaded, images, specs, variant=options.variant, overrides=options.overrides, run=options.run, people=people
@@ -131,6 +134,7 @@ def play_single(options: Options) -> Outcome:
         role_env=trace_variables(os.environ),
         tap=options.tap,
         secret_env=options.secret_env,
+        compat=options.compat,
     )
     streams = options.events == STDOUT
     screen = Screen(options.detail, as_json=options.as_json or streams)
@@ -146,7 +150,7 @@ def play_single(options: Options) -> Outcome:
         events = EventLines() if streams else EventFile(options.events, directory, len(plan.seats))
     if options.guests is not None and not people:
         screen.note("all seats are taken and you watch; with --seat 0 that seat is yours")
-    driver = choose_driver(options.driver, images, screen.note)
+    driver = choose_driver(options.place, images, screen.note)
     with events if events is not None else contextlib.nullcontext():
         record, received = trio.run(play_spec, spec, driver, screen, events, options.as_json, options.guests)
     if options.output is None and record.directory:

@@ -228,6 +228,7 @@ class Recorder:
                 self._phases.append((phase, record.at))
             case RoleStarted() as event:
                 self._roles[event.name] = (event, record.at)
+                self._ends.pop(event.name, None)
             case RoleEnded(name=name, usage=usage):
                 self._ends[name] = record.at, usage
             case ActorCrashed(error=error, message=message) if error not in EXPECTED_CRASHES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import keyword
 import os
 import re
@@ -32,6 +33,9 @@ HIDDEN: Final = frozenset({"dockerignore", "gitignore"})
 
 ORCHARD: Final = "orchard"
 CHECKOUT: Final = f"PATH_OF_A_CHECKOUT/examples/{ORCHARD}/{MANIFEST_FILE}"
+
+KINDS: Final = ("any", "orchard", "sparrows")
+"""The folders with a player each: for any game, for Orchard, and for a game of `init_game` that speaks as it did at first."""
 
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[ _-][A-Za-z0-9]+)*")
 _LONGEST: Final = 60
@@ -121,7 +125,7 @@ def init_player(directory: Path, name: str | None = None, manifest: str | None =
     _refuse_occupied(directory)
     loaded = None if manifest is None else load_manifest(manifest)
     world = ORCHARD if loaded is None else loaded.manifest.game.name
-    knows = world == ORCHARD
+    kind = _kind(loaded)
     opponent = "random" if loaded is None else loaded.manifest.player[0].id
     values = {
         "title": names.title,
@@ -133,8 +137,8 @@ def init_player(directory: Path, name: str | None = None, manifest: str | None =
         "more": "" if loaded is None else "| `PROTOCOL.md` | the game's own words on what is said |\n",
     }
     files = {
-        **_read("player", values, without=("orchard", "any")),
-        **_read("player/orchard" if knows else "player/any", values),
+        **_read("player", values, without=KINDS),
+        **_read(f"player/{kind}", values),
     }
     if loaded is not None:
         files["PROTOCOL.md"] = _protocol(loaded)
@@ -202,6 +206,16 @@ def _walk(place: Traversable, above: tuple[str, ...] = ()) -> Iterator[tuple[tup
             yield from _walk(entry, (*above, entry.name))
         elif entry.name.endswith(SUFFIX):
             yield (*above, entry.name), entry
+
+
+def _kind(loaded: LoadedManifest | None) -> str:
+    """Which of the players fits: one that knows the game, as long as the game says what it said when the player was written."""
+    if loaded is None or loaded.manifest.game.name == ORCHARD:
+        return "orchard"
+    ours = json.loads(_read("game", {"name": "", "ident": "", "title": ""})[MANIFEST_FILE])["game"]["protocols"][
+        "player"
+    ]
+    return "sparrows" if loaded.manifest.game.protocols.player == TextDoc(value=ours["value"]) else "any"
 
 
 def _protocol(loaded: LoadedManifest) -> str:

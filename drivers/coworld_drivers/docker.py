@@ -93,6 +93,7 @@ class DockerDriver:
         self.writable_roots: set[str] = set()
         self._log = log
         self._engine: Engine | None = None
+        self._announced = False
         self._count = 0
         self._killers: list[int] = []
         self._open: set[DockerSite] = set()
@@ -140,6 +141,7 @@ class DockerDriver:
         Raises:
             PreconditionMissing: with everything that is missing, not only the first; also when no engine answers.
         """
+        await self.lifeline.ensure()
         await self.engine()
         try:
             async with trio.open_nursery() as both:
@@ -160,14 +162,21 @@ class DockerDriver:
         """
         if self._engine is None:
             self._engine = await ask_engine(self.docker)
-            for sentence in self._engine.shortcomings:
+        return self._engine
+
+    def _announce(self, engine: Engine) -> None:
+        """Say once what roles are not kept from."""
+        if not self._announced:
+            self._announced = True
+            for sentence in engine.shortcomings:
                 self.note(f"warning: {sentence}")
             if self.trust:
                 self.note(
                     "warning: --trust: roles run as the user of their image, with the engine's capabilities, may write to their "
                     "root, and reach the network outside"
                 )
-        return self._engine
+            elif self.outside:
+                self.note("warning: players reach the network outside, which those that ask a model's provider need")
 
     def note(self, text: str) -> None:
         """Tell the run's log."""
@@ -224,6 +233,7 @@ class DockerDriver:
         await self.lifeline.ensure()
         # Before anything of it exists: what the engine is decides how it is confined.
         engine = await self.engine()
+        self._announce(engine)
         private: Network | None = None
 
         async def take() -> None:

@@ -224,7 +224,9 @@ class Images:
                 what, todo = error.what, _joined(error.todo, "leave --pull at `missing` for what was built here")
             else:
                 what = f"image {image!r}{who} is not on this engine and cannot be pulled"
-                todo = _joined(error.todo, _todo(image, self._pull))
+                steps = (error.todo, _todo(image, self._pull))
+                # A name without a registry is more often one of this machine's that was never built.
+                todo = _joined(*(steps if _names_registry(image) else reversed(steps)))
             raise PreconditionMissing(what, evidence=error.evidence, todo=todo) from error
 
     async def _inspect(self, image: str, who: str) -> ImageFacts | None:
@@ -286,6 +288,11 @@ def _may_emulate(server: _Server, architecture: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     return found.startswith("enabled")
+
+
+def _names_registry(image: str) -> bool:
+    first, slash, _ = image.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
 
 
 def _todo(image: str, policy: Pull) -> str:

@@ -17,8 +17,11 @@ from coworld_drivers.sharing import Shared
 
 __all__ = ["Network", "Networks"]
 
-CLOSE_SECONDS = 40.0
-"""For the removal of everything. One network takes an engine about 0.1 s, and it does one at a time."""
+CLOSE_SECONDS = 20.0
+"""For the removal of everything, and `EACH_SECONDS` more for each network."""
+
+EACH_SECONDS = 0.5
+"""An engine removes one network at a time: 0.1 s, on two busy processors."""
 
 SETTLE_SECONDS = 3.0
 """How long a creation whose client was killed may still be under way in the engine."""
@@ -221,7 +224,9 @@ class Networks:
         self._looks += 1
 
     async def aclose(self) -> None:
-        """Remove all networks, also one whose creation nobody waited for; takes `CLOSE_SECONDS` at most.
+        """Remove all networks, also one whose creation nobody waited for.
+
+        Takes `CLOSE_SECONDS` and `EACH_SECONDS` for each network at most.
 
         Raises:
             DockerRefused: some may be left; they carry the run's labels.
@@ -229,12 +234,13 @@ class Networks:
         if not self._count:
             return
         complaint = ""
-        with trio.move_on_after(CLOSE_SECONDS) as limit:
+        seconds = CLOSE_SECONDS + EACH_SECONDS * self._count
+        with trio.move_on_after(seconds) as limit:
             while True:
-                done = await self._docker.client.call("network", "ls", *self._of_this_run(), timeout=CLOSE_SECONDS)
+                done = await self._docker.client.call("network", "ls", *self._of_this_run(), timeout=seconds)
                 left = [word for word in done.text.split() if word.startswith(self._prefix)] if done.ok else []
                 if left:
-                    done = await self._docker.client.call("network", "rm", *left, timeout=CLOSE_SECONDS)
+                    done = await self._docker.client.call("network", "rm", *left, timeout=seconds)
                     for name in left if done.ok else ():
                         self._unsure.pop(name, None)
                 complaint = "" if done.ok else done.complaint

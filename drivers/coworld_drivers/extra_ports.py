@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import socket
+from collections import deque
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -22,6 +22,9 @@ HOST = ports.HOST
 
 ATTEMPTS = 100
 """Draws of a free port before there is none."""
+
+# Chosen, and perhaps not listened at yet: another episode that starts now is not to be given the same.
+_recent: deque[int] = deque(maxlen=256)
 
 
 def parse_extra_ports(text: str) -> tuple[ExtraPort, ...]:
@@ -137,13 +140,11 @@ def _not_free(inside: int, outside: int, error: OSError) -> MachineFault:
 
 def _free_port(promised: Collection[int]) -> int:
     for _ in range(ATTEMPTS):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, 0))
-            except OSError:
-                break
-            port: int = probe.getsockname()[1]
-        if port not in promised:
+        # As for main ports: below the range from which the kernel gives ports to outgoing connections.
+        port = ports.claim()
+        ports.release(port)
+        if port not in promised and port not in _recent:
+            _recent.append(port)
             return port
     raise MachineFault(
         "no free TCP port was found for an extra port of the game",

@@ -110,7 +110,7 @@ async def test_the_live_picture_has_a_line_per_role(tmp_path: Path) -> None:
     picture = _Picture(spec(tmp_path))
     async with open_system("test") as system:
         system.events.subscribe(picture.on_record)
-        for event in HAPPENED[:8]:
+        for event in HAPPENED[:9]:
             system.events.publish(event, scope="e-1")
     text = drawn(picture)
     assert "playing" in text.splitlines()[0]

@@ -104,6 +104,28 @@ async def test_an_image_that_is_nowhere(engine: Engine):
     assert not isinstance(error, DockerRefused)
 
 
+@pytest.mark.parametrize(
+    ("image", "first"),
+    [
+        ("game:1", "build it"),
+        ("somebody/game:1", "build it"),
+        ("registry.example/game:1", "log in"),
+        ("localhost/game:1", "log in"),
+        ("host:5000/game@sha256:0", "log in"),
+    ],
+)
+async def test_the_likeliest_step_comes_first(tmp_path: Path, image: str, first: str):
+    """What names no registry was probably to be built here; what names one, to be fetched from there."""
+    fake = FakeDocker(
+        tmp_path / "fake",
+        {"match": "^image", "code": 1, "stderr": "Error: No such image"},
+        {"match": "^pull", "code": 1, "stderr": "pull access denied for x, repository does not exist"},
+    )
+    error = await refusal(images(Docker(fake.environ)), Wanted(image, (), "game"))
+    assert error.todo.startswith(first)
+    assert "docker login" in error.todo
+
+
 async def test_an_image_that_is_not_to_be_pulled(engine: Engine, tmp_path: Path):
     """No registry is asked; the command that would is named."""
     fake = FakeDocker(tmp_path / "fake")

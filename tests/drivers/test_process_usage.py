@@ -168,3 +168,21 @@ async def test_a_peak_of_a_family_counts_shared_pages_once(bench, said, until, m
         await until(lambda: 5 in looked, PATIENCE)
         await handle.stop(0)
     assert 100 * MB < handle.usage.peak_memory < 250 * MB
+
+
+async def test_a_warm_role_counts_from_its_fork(bench, tmp_path):
+    """Its peak is always known, and nothing of ours is in it: it begins with the pages that it shares with its template."""
+    program = tmp_path / "imports.py"
+    program.write_text("import decimal, json\nx = b'x' * 30_000_000\n")
+    ballast = bytearray(200 * MB)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    driver = bench.driver(warm=True)
+    with trio.fail_after(PATIENCE):
+        async with driver, driver.open_site("e") as site:
+            number = 0
+            while not driver.warm_statistics().warm:
+                number += 1
+                handle = await site.start(bench.launch("python", str(program), name=f"role-{number}"))
+                await handle.wait()
+    assert 30 * MB < handle.usage.peak_memory < 100 * MB
+    assert 0 < handle.usage.cpu_seconds < 5

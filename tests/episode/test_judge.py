@@ -73,7 +73,7 @@ def test_a_person_is_blamed_for_nothing() -> None:
         assert other.end is SeatEnd.FINISHED
         assert ruling(found).good
     silent = facts(people=frozenset({0}), aborted=Aborted(at=9.0, deadline=True, silence=1.0), game_ended=None)
-    assert ruling(silent).reason is EndReason.TIMED_OUT
+    assert ruling(silent, ResultsCheck(error=ErrorType.RESULTS_MISSING)).reason is EndReason.TIMED_OUT
 
 
 def test_a_game_that_was_not_probed_may_have_shown_nothing() -> None:

@@ -105,6 +105,20 @@ async def test_times_are_told_from_the_first_event(system: ActorSystem, workspac
     recorder.close()
 
 
+async def test_of_a_game_that_was_started_again_the_last_start_is_told(
+    system: ActorSystem, workspace: Workspace
+) -> None:
+    """The end of the one before is not its end."""
+    recorder = Recorder(workspace, system.events, "e-1")
+    started = RoleStarted(role="game", name="game")
+    ended = RoleEnded(role="game", name="game", end="x", ok=False, usage=Usage(cpu_seconds=1.0))
+    for event in (started, ended, started):
+        system.events.publish(event, scope="e-1")
+    (game,) = recorder.actors()
+    assert (game.seconds, game.cpu_seconds) == (None, None)
+    recorder.close()
+
+
 async def test_a_recorder_without_events_has_no_times(system: ActorSystem, workspace: Workspace) -> None:
     """An episode that did not begin took no time."""
     recorder = Recorder(workspace, system.events, "e-1")

@@ -12,7 +12,17 @@ from pathlib import Path
 from tests.docker_engine import ROOT, Engine
 
 DOCKERFILE = ROOT / "examples" / "orchard" / "Dockerfile"
-STRICT = ("--user", "12345:12345", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+STRICT = (
+    "--user",
+    "12345:12345",
+    "--read-only",
+    "--cap-drop",
+    "ALL",
+    "--security-opt",
+    "no-new-privileges",
+    "--tmpfs",
+    "/tmp",
+)
 PATIENCE = 60.0
 
 
@@ -45,7 +55,13 @@ def test_the_game_serves_as_anybody_who_may_write_nothing(engine: Engine, orchar
     """An unknown user, no capability and a read-only root are enough for the game to be healthy."""
     (tmp_path / "config.json").write_text(json.dumps({"tokens": ["red", "blue"]}))
     tmp_path.chmod(0o755)
-    variables = {"COGAME_HOST": "0.0.0.0", "COGAME_PORT": "8080", "COGAME_CONFIG_URI": "file:///in/config.json"}
+    variables = {
+        "COGAME_HOST": "0.0.0.0",
+        "COGAME_PORT": "8080",
+        "COGAME_CONFIG_URI": "file:///in/config.json",
+        "COGAME_RESULTS_URI": "file:///tmp/results.json",
+        "COGAME_SAVE_REPLAY_URI": "file:///tmp/replay",
+    }
     words = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
     command = ("create", "--init", *STRICT, "--volume", f"{tmp_path}:/in:ro", "--publish", "127.0.0.1::8080")
     container = engine.run(*command, *words, orchard_image).stdout.strip()
@@ -59,7 +75,9 @@ def test_the_game_serves_as_anybody_who_may_write_nothing(engine: Engine, orchar
                     assert answer.status == 200
                     break
             except OSError:
-                assert time.monotonic() < deadline, engine.run("logs", container).stderr
+                state = engine.run("inspect", "--format", "{{.State.Status}}", container).stdout.strip()
+                assert state == "running", engine.run("logs", container).stderr
+                assert time.monotonic() < deadline
                 time.sleep(0.1)
     finally:
         engine.run("rm", "--force", "--volumes", container)
