@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "coworld_actors/actors": {"coworld_protocol", "coworld_actors/actors"},
     "coworld_actors/manifest": {"coworld_protocol", "coworld_actors/manifest"},
     "coworld_actors/traffic": {"coworld_protocol", "coworld_actors/traffic"},
+    "coworld_actors/package": BELOW | {"coworld_actors/manifest", "coworld_actors/package"},
     "coworld_actors/episode": INNER,
     "coworld_actors/evidence": INNER,
     "coworld_actors/testing": INNER | {"coworld_actors/testing"},

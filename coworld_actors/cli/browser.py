@@ -10,7 +10,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import trio
 
@@ -41,26 +41,34 @@ def why_no_browser(environ: Mapping[str, str] = os.environ, *, platform: str = s
     return ""
 
 
-async def open_pages(addresses: list[str]) -> bool:
+async def open_pages(addresses: Sequence[str]) -> bool:
     """Open pages, each in a tab, one after the other; returns whether all have been handed to a browser.
 
     Cancelling it leaves the browser alone.
     """
     opened = True
     for address in addresses:
-        if QUERY_TOKEN in address.partition("?")[2]:
-            async with trio.open_nursery() as nursery:
-                listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-                door = _Door(address)
-                host, port = listeners[0].socket.getsockname()
-                nursery.start_soon(trio.serve_listeners, door.serve, listeners)
-                opened = await _launch(f"http://{host}:{port}/{door.key}") and opened
-                if opened:
-                    with trio.move_on_after(DOOR_SECONDS):
-                        await door.passed.wait()
-                nursery.cancel_scope.cancel()
-        else:
-            opened = await _launch(address) and opened
+        secret = QUERY_TOKEN in address.partition("?")[2]
+        try:
+            opened = await (_open_through_door(address) if secret else _launch(address)) and opened
+        except OSError:
+            # No port or no process left: the address has been printed, and the game is what matters.
+            opened = False
+    return opened
+
+
+async def _open_through_door(address: str) -> bool:
+    door = _Door(address)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    host, port = listener.socket.getsockname()
+    opened = False
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, door.serve, [listener])
+        opened = await _launch(f"http://{host}:{port}/{door.key}")
+        if opened:
+            with trio.move_on_after(DOOR_SECONDS):
+                await door.passed.wait()
+        nursery.cancel_scope.cancel()
     return opened
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_NAME_WIDTH = 16
+_NAME_WIDTH = 18
 
 
 @click.command()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NotRemoved", "gc"]
 
-PATIENCE = 5.0
+PATIENCE = 2.0
 """Seconds that an engine that is busy or restarting is waited for."""
 
 

@@ -10,6 +10,8 @@ import click
 
 from coworld_actors.cli.batch_options import pairs
 from coworld_actors.cli.exits import Outcome
+from coworld_actors.episode.dialect import Compat
+from coworld_drivers.docker_images import Pull
 
 __all__ = ["replay"]
 
@@ -33,6 +35,21 @@ __all__ = ["replay"]
     type=click.Choice(["process", "docker"]),
     help="Where the game runs.  [default: where the episode was played, else process]",
 )
+@click.option("--trust", is_flag=True, help="As for `run`: the container is kept from the machine by little.")
+@click.option(
+    "--pull",
+    type=click.Choice([each.value for each in Pull]),
+    default=Pull.MISSING.value,
+    show_default=True,
+    help="When a registry is asked for the game's image.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice([each.value for each in Compat]),
+    default=Compat.CURRENT.value,
+    show_default=True,
+    help="Generations of games: with auto also those that know the older names only.",
+)
 @click.option("--image", "images", metavar="NAME=DIR", multiple=True, help="Directory that holds an image's files.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout and nothing else there.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only the page's address.")
@@ -43,6 +60,9 @@ def replay(
     verify: bool,
     browser: bool | None,
     driver: str | None,
+    trust: bool,
+    pull: str,
+    compat: str,
     images: tuple[str, ...],
     as_json: bool,
     quiet: bool,
@@ -71,6 +91,9 @@ def replay(
             verify=verify,
             browser=browser,
             driver=driver,
+            trust=trust,
+            pull=Pull(pull),
+            compat=Compat(compat),
             images={name: str(Path(text)) for name, text in pairs(images, "--image", "NAME=DIR").items()},
             detail=Detail.QUIET if quiet else Detail.NORMAL,
             as_json=as_json,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Mapping
@@ -15,12 +16,14 @@ from coworld_actors.actors import open_system
 from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer
 from coworld_actors.cli.screen import Detail, Screen
 from coworld_actors.cli.single import HARD_STOP, show_in_browser
+from coworld_actors.episode.dialect import Compat
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.replay import ReplayNotShown, ReplaySession, ReplaySpec, check_session, open_replay
 from coworld_actors.episode.replay_source import ReplaySource, find_replay, manifest_of
 from coworld_actors.episode.verdict import ReplayCheck
 from coworld_actors.runtime.driver_choice import Place, choose_driver
 from coworld_actors.runtime.opening import OpenDriver
+from coworld_drivers.docker_images import Pull
 from coworld_drivers.driver import ExitStatus
 from coworld_drivers.images import load_images
 from coworld_protocol.contract import ErrorType
@@ -42,6 +45,9 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     verify: bool = False
     browser: bool | None = None
     driver: str | None = None
+    trust: bool = False
+    pull: Pull = Pull.MISSING
+    compat: Compat = Compat.CURRENT
     images: Mapping[str, str] = {}
     detail: Detail = Detail.NORMAL
     as_json: bool = False
@@ -71,9 +77,19 @@ def show_replay(options: ReplayOptions) -> Outcome:
         own = scratch / "own"
         own.mkdir()
         spec = ReplaySpec(
-            game=game, replay=found.file, own=own, stdout=scratch / "stdout.log", stderr=scratch / "stderr.log"
+            game=game,
+            replay=found.file,
+            own=own,
+            stdout=scratch / "stdout.log",
+            stderr=scratch / "stderr.log",
+            compat=options.compat,
         )
-        showing = _Showing(choose_driver(Place(driver=name), images, screen.note), spec, options, screen)
+        showing = _Showing(
+            choose_driver(Place(driver=name, trust=options.trust, pull=options.pull), images, screen.note),
+            spec,
+            options,
+            screen,
+        )
         code, error = trio.run(showing.run)
         if isinstance(error, ReplayNotShown):
             error = _with_last_words(error, spec)
@@ -156,11 +172,13 @@ class _Showing:
             if check.error is not None:
                 raise ReplayNotShown(check)
             return None
-        with trio.move_on_after(self._spec.limits.replay) as limit:
-            page = await session.start()
-        if limit.cancelled_caught:
-            message = f"the game has not loaded the replay within {self._spec.limits.replay:g} s"
-            raise ReplayNotShown(ReplayCheck(error=ErrorType.REPLAY_UNLOADABLE, message=message))
+        seconds = self._spec.limits.replay
+        try:
+            with trio.fail_after(seconds):
+                page = await session.start()
+        except trio.TooSlowError:
+            message = f"the game has not loaded the replay within {seconds:g} s"
+            raise ReplayNotShown(ReplayCheck(error=ErrorType.REPLAY_UNLOADABLE, message=message)) from None
         self._shown = True
         self._screen.address("replay", page)
         self._screen.note("Ctrl-C ends it")
@@ -178,6 +196,8 @@ class _Showing:
                     continue
                 self._driver.kill_all()
                 await trio.sleep(HARD_STOP)
+                # What is ended here has no other end: the directory goes with the process.
+                shutil.rmtree(self._spec.own.parent, ignore_errors=True)
                 error = Interrupted(f"a second signal, {signal.Signals(number).name}, ended the replay")
                 outcome = Outcome(exit_code=128 + self._received[0], error=error)
                 os._exit(answer(outcome, as_json=self._options.as_json))

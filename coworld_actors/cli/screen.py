@@ -41,7 +41,6 @@ from coworld_actors.episode.record import EpisodeRecord, SupportReport
 from coworld_actors.episode.spec import EpisodeSpec
 from coworld_actors.traffic.report import Judgement
 from coworld_actors.traffic.report import lines as tap_lines
-from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.printable import printable
 
@@ -111,7 +110,7 @@ class Screen:
         if pages.admin is not None:
             lines.append(f"admin: {pages.admin}")
         lines += [f"warning: {sentence}" for sentence in pages.missing]
-        if any(contract.ROUTE_CLIENT_PLAYER in sentence for sentence in pages.missing):
+        if not pages.playable:
             lines += [f"a program can play seat {slot}: {address}" for slot, address in sorted(pages.sockets.items())]
         for line in lines:
             self._progress.print(safe_text(line), soft_wrap=True)

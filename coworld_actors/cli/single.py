@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -37,7 +37,6 @@ from coworld_actors.runtime.opening import Attachment, OpenDriver, open_runtime
 from coworld_actors.runtime.runtime import Runtime
 from coworld_actors.traffic.report import Judgement
 from coworld_drivers.images import load_images
-from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, Refused, alone
 
 __all__ = [
@@ -244,14 +243,13 @@ async def _invite(handle: EpisodeHandle, guests: Guests, screen: Screen) -> None
     if pages is None:
         return
     screen.pages(pages)
-    missing = "".join(pages.missing)
-    wanted = [pages.viewer] if contract.ROUTE_CLIENT_GLOBAL not in missing else []
-    if contract.ROUTE_CLIENT_PLAYER not in missing:
+    wanted = [pages.viewer] if pages.watchable else []
+    if pages.playable:
         wanted += pages.players.values()
     await show_in_browser(wanted, guests.browser, screen)
 
 
-async def show_in_browser(addresses: list[str], wanted: bool | None, screen: Screen) -> None:
+async def show_in_browser(addresses: Sequence[str], wanted: bool | None, screen: Screen) -> None:
     """Open pages where that is wanted and can be done; where it cannot, that is said, and no more.
 
     Args:

@@ -13,6 +13,7 @@ import msgspec
 import trio
 
 from coworld_actors.doctor.finding import Finding, Status, Surroundings, quantity
+from coworld_actors.doctor.holdings import check_holdings
 from coworld_actors.doctor.places import look_at_disk
 from coworld_drivers.command import Client, Completed
 from coworld_drivers.docker_client import Trouble, find_docker, trouble_of
@@ -106,7 +107,7 @@ async def check_engine(here: Surroundings) -> Sequence[Finding]:
             "docker disk", root, worst=missing, todo="free some: docker system df shows what takes it"
         )
         found.append(disk)
-    return found
+    return [*found, *await check_holdings(here)]
 
 
 def _is_ours(root: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What runtimes that were killed have left: sockets of theirs here, containers and networks at the engine."""
+"""What runtimes that were killed have left on this machine: control sockets and scratch directories."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ from collections.abc import Sequence
 
 import trio
 
-from coworld_actors.control.place import is_dead, sockets
+from coworld_actors.control.leftovers import find_remnants
 from coworld_actors.doctor.finding import Finding, Status, Surroundings
 
-__all__ = ["check_sockets"]
+__all__ = ["check_remnants"]
 
-_TODO = "run `coworld-actors gc`, which removes what has no living owner"
+_FEW = 3
 
 
-async def check_sockets(_: Surroundings) -> Sequence[Finding]:
-    """Control sockets at which nobody listens, and places where they cannot be."""
-    found, troubles = await trio.to_thread.run_sync(sockets, abandon_on_cancel=True)
-    dead = await trio.to_thread.run_sync(lambda: [path for path in found if is_dead(path)], abandon_on_cancel=True)
-    if troubles:
-        return [
-            Finding(name="control sockets", status=Status.WARN, text=error.what, todo=error.todo) for error in troubles
-        ]
-    living = len(found) - len(dead)
-    text = f"{living} {'runtime is' if living == 1 else 'runtimes are'} running"
-    if not dead:
-        return [Finding(name="control sockets", status=Status.OK, text=text)]
-    text += f", and {len(dead)} killed {'one has' if len(dead) == 1 else 'ones have'} left a socket"
-    return [Finding(name="control sockets", status=Status.WARN, text=text, todo=_TODO)]
+async def check_remnants(_: Surroundings) -> Sequence[Finding]:
+    """What is left, and what is wrong with places where there might be more."""
+    remnants, troubles = await trio.to_thread.run_sync(find_remnants, abandon_on_cancel=True)
+    found = [Finding(name="leftovers", status=Status.WARN, text=each.what, todo=each.todo) for each in troubles]
+    if remnants:
+        few = ", ".join(str(each.path) for each in remnants[:_FEW])
+        more = f", and {len(remnants) - _FEW} more" if len(remnants) > _FEW else ""
+        todo = "run `coworld-actors gc`, which removes what has no living owner"
+        found.append(
+            Finding(name="leftovers", status=Status.WARN, text=f"{len(remnants)} of dead runs: {few}{more}", todo=todo)
+        )
+    return found or [Finding(name="leftovers", status=Status.OK, text="no dead run has left anything here")]

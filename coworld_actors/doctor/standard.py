@@ -9,7 +9,7 @@ from coworld_actors.doctor.cluster import check_cluster
 from coworld_actors.doctor.desk import check_browser, check_terminal
 from coworld_actors.doctor.engine import check_engine
 from coworld_actors.doctor.finding import Check
-from coworld_actors.doctor.leftovers import check_sockets
+from coworld_actors.doctor.leftovers import check_remnants
 from coworld_actors.doctor.places import check_disk, check_shared_memory
 from coworld_actors.doctor.room import check_room
 from coworld_actors.doctor.system import check_clock, check_ports, check_process, check_python
@@ -26,7 +26,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "clock": check_clock,
     "docker": check_engine,
     "kubectl": check_cluster,
-    "control sockets": check_sockets,
+    "leftovers": check_remnants,
     "terminal": check_terminal,
     "browser": check_browser,
 }

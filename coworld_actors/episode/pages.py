@@ -29,13 +29,17 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
         sockets: what a program connects to instead, or a page of one's own; by slot, and as secret.
         viewer: the page of those who watch.
         admin: the page that steers the game; None where it has none, or nobody has asked.
-        missing: the pages that the game does not serve, a sentence each.
+        playable: whether the game serves a page for players, as far as it has been asked.
+        watchable: whether it serves one for those who watch, the same way.
+        missing: the pages that it does not serve, a sentence each.
     """
 
     players: Mapping[int, str] = {}
     sockets: Mapping[int, str] = {}
     viewer: str
     admin: str | None = None
+    playable: bool = True
+    watchable: bool = True
     missing: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -82,11 +86,14 @@ async def find_pages(
             return False
         return True
 
-    if people:
-        slot = min(people)
-        await served(dialect.client_player, slot=slot, token=tokens[slot])
-    await served(dialect.client_global)
+    slot = min(people, default=None)
+    playable = slot is None or await served(dialect.client_player, slot=slot, token=tokens[slot])
+    watchable = await served(dialect.client_global)
     admin = await served(dialect.client_admin)
     return msgspec.structs.replace(
-        pages, admin=f"http://{address}{dialect.client_admin}" if admin else None, missing=tuple(missing)
+        pages,
+        admin=f"http://{address}{dialect.client_admin}" if admin else None,
+        playable=playable,
+        watchable=watchable,
+        missing=tuple(missing),
     )

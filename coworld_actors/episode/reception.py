@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import httpx
@@ -125,7 +125,7 @@ class NetworkReception:
         compat: Compat = Compat.CURRENT,
         publish: Callable[[Event], object] = lambda _: None,
     ) -> None:
-        self._dialects = dialects(compat)
+        self._dialects: Sequence[Dialect] = dialects(compat)
         self._publish = publish
         self._people = people
         self._strict = strict

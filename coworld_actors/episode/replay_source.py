@@ -124,7 +124,6 @@ def manifest_of(source: ReplaySource, given: str | None) -> tuple[LoadedManifest
             "nothing says which game this replay is of",
             evidence=f"there is no {_RECORD} beside it",
             todo="name the game's manifest with --manifest",
-            where=str(source.file.parent),
         )
     elif played.manifest is None:
         raise Refused(

@@ -54,6 +54,8 @@ _NO_BASE: Final = re.compile(
     re.IGNORECASE,
 )
 
+_ENGINE: Final = re.compile(r"cannot connect to the docker daemon|error during connect", re.IGNORECASE)
+
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     """How to build.
@@ -351,9 +353,11 @@ def _failure(what: str, code: int, said: Sequence[str], complaints: Sequence[str
     text = "\n".join((*said, *complaints))
     trouble = trouble_of(Completed(code=code, stdout=b"", stderr="\n".join(complaints)))
     last = next((line for line in (*reversed(complaints), *reversed(said)) if line.strip()), f"exit code {code}")
-    if trouble in {Trouble.ENGINE_AWAY, Trouble.FORBIDDEN}:
+    # A registry that refuses a connection sounds like an engine that does.
+    base_missing = _NO_BASE.search(text) and not _ENGINE.search(text)
+    if trouble in {Trouble.ENGINE_AWAY, Trouble.FORBIDDEN} and not base_missing:
         return EngineGone(what, trouble, evidence=last)
-    if _NO_BASE.search(text):
+    if base_missing:
         return PreconditionMissing(
             f"{what}: an image that it needs is not here, and cannot be pulled",
             evidence=last,

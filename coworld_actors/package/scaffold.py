@@ -133,7 +133,7 @@ def init_player(directory: Path, name: str | None = None, manifest: str | None =
         "world": re.sub(r"[^A-Za-z0-9 ._-]", "", world).strip()[:_LONGEST] or "a game",
         "opponent": shlex.quote(printable(opponent)),
         "manifest": shlex.quote(printable(_from_inside(directory, manifest))),
-        "where": f" (the manifest is in the source of coworld-actors, examples/{ORCHARD})" if loaded is None else "",
+        "where": f"Orchard is in the source of coworld-actors, `examples/{ORCHARD}`." if loaded is None else "",
         "more": "" if loaded is None else "| `PROTOCOL.md` | the game's own words on what is said |\n",
     }
     files = {
@@ -155,7 +155,7 @@ def init_player(directory: Path, name: str | None = None, manifest: str | None =
     )
 
 
-def names_of(directory: Path, name: str | None) -> Names:
+def names_of(directory: Path, name: str | None = None) -> Names:
     """The spellings of a name; None takes the directory's.
 
     Raises:

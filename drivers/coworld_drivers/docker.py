@@ -85,8 +85,8 @@ class DockerDriver:
         self.outside = outside or trust
         self.docker = Docker(environ, mark=self.mark)
         self.labels = labels.of_run(self.run)
-        self.lifeline = Lifeline(self.mark, docker_gc.wills(self.docker, self.run))
-        self.images = Images(self.docker, pull=pull, log=self.note)
+        self.lifeline = Lifeline(self.mark, docker_gc.wills(self.docker, self.run), what="docker driver")
+        self.images = Images(self.docker, pull=pull, log=self.note, environ=environ)
         self.networks = Networks(self.docker, run=self.run, labels=self.labels, environ=environ)
         self.usage = UsageWatches()
         self.disks = DiskWatch()

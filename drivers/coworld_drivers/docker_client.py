@@ -29,6 +29,10 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
 
+MOST_STARTS = 16
+"""Containers that are being started at a time; an engine works on a few at once, and its other callers wait meanwhile."""
+
+
 class Trouble(enum.StrEnum):
     """What a complaint of the client means."""
 
@@ -152,6 +156,7 @@ class Docker:
         patience: seconds for which an engine that is busy or away is asked again.
 
     Attributes:
+        starting: containers that are being started, each for seconds; apart from calls, which a start itself needs.
         times_away: answers so far that said that no engine is there; when it has not changed, the engine was never seen to be away.
     """
 
@@ -163,6 +168,7 @@ class Docker:
         self.client = Client(find_docker(environ), client_environ)
         self.patience = patience
         self.times_away = 0
+        self.starting = trio.CapacityLimiter(MOST_STARTS)
         self._inspecting = _Batch(self._inspect_all)
         self._removing = _Batch(self._remove_all)
         # Containers are removed while everything around is cancelled; `close` ends it.

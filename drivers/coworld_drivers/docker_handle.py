@@ -302,9 +302,8 @@ class DockerHandle:
             MachineFault: the engine cannot start it for want of something that is not the role's.
             StartFailed: its command cannot be executed.
         """
-        client = self._docker.client
-        async with client.room:
-            self._client = await client.start(("start", "--attach", self._container.name))
+        async with self._docker.starting:
+            self._client = await self._docker.client.start(("start", "--attach", self._container.name))
             seen = await self._until_started(self._client)
         state = state_of(seen)
         if not state.started and not state.error and (self._client.returncode or 0) < 0:

@@ -3,14 +3,15 @@
 On an engine for Linux:
 
 - *Isolated seats*: `--internal`, with no address of this machine. Its members reach each other, and nobody else reaches them or is
-  reached. Two limits are the engine's: the players of one episode can reach each other too; and a player that asks for a device
-  and for no routing, which needs no privilege, can send single datagrams to this machine, whose answers never arrive, unless the
-  kernel's `arp_ignore` or a strict `rp_filter` keeps them away.
+  reached. Two limits are the engine's: the players of one episode can reach each other too; and where the kernel's `rp_filter` is 0
+  (systemd sets 2), a player that asks for a device and for no routing, which needs no privilege, can send single datagrams to
+  this machine. No answer gets back, so there is no connection.
 - *Seats with a doorway*: `--internal`, and this machine has the gateway's address. What listens there, or on every address of
-  this machine, can be reached at that address and no other.
+  this machine, can be reached at that address; with the same trick what listens on any of its addresses, those of loopback
+  excepted. Nothing beyond this machine can.
 - *Seats outside*: an ordinary network.
 - *Front*: games only, which cannot reach each other there. Without masquerade, and with a default gateway that nobody is, so that
-  nothing leads on. A game can reach what listens on every address of this machine: the port that we publish needs one there.
+  nothing leads on. A game can reach this machine as through a doorway: the port that we publish needs an address there.
 - *Front outside*: the same, with masquerade and a real gateway.
 
 What depends on the engine's version, looked up from 20.10 to 29:
@@ -18,7 +19,8 @@ What depends on the engine's version, looked up from 20.10 to 29:
 - In an isolated network before 28 an address is reserved for a gateway, and members have a default route to it which leads
   nowhere; from 28 on there is neither. `gateway_mode_ipv4=isolated` is the newer word for the same and unknown before 28. The first
   address of a subnet is therefore never given to a role.
-- `enable_icc=false` works through the kernel's bridge netfilter. Where that is missing the network is refused.
+- `enable_icc=false` works through the kernel's bridge netfilter. Where that is missing the network is refused, but not by an engine
+  that was started with DOCKER_IGNORE_BR_NETFILTER_ERROR (28 and later) or `iptables: false` (any): there games reach each other.
 - Of several networks with a gateway the first by name has a container's default route and published ports (from 28 on a
   priority can be given as well): "front" is before "seats".
 - The engine's name server asks a resolver on this machine's loopback address on behalf of internal networks before 23.0.11, 25.0.5

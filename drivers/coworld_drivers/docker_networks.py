@@ -230,6 +230,7 @@ class Networks:
 
         Raises:
             DockerRefused: some may be left; they carry the run's labels.
+            MachineFault: the client cannot be started any more.
         """
         if not self._count:
             return

@@ -106,9 +106,10 @@ async def pull(docker: Docker, image: str, *, log: Callable[[str], None], second
             pause *= 2
     took = trio.current_time() - start
     if limit.cancelled_caught:
+        so_far = str(layers) if layers else "the registry had not named a layer"
         raise PreconditionMissing(
-            f"image {image!r} was not pulled within {seconds:g} s",
-            evidence=f"{layers} were here" if layers else "the registry had not named a layer",
+            f"image {image!r} cannot be pulled",
+            evidence=f"it was not here after {seconds:g} s: {so_far}",
             todo=f"run `docker pull {image}` yourself, then run again",
         )
     if done.ok:

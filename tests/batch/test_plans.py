@@ -409,3 +409,24 @@ def test_one_episode_with_too_many_players_is_refused(orchard: LoadedManifest) -
         "evidence: shares: greedy 1, random 1, plain 1",
         "try: play a variant with at least 3 seats, or let all groups of players meet with --round-robin",
     ]
+
+
+def test_players_share_the_seats_that_people_do_not_take(orchard: LoadedManifest) -> None:
+    """In their order, by their shares; the game learns who is a person; a full house has no room for players."""
+    images = load_images(orchard.directory, {})
+    specs = specs_of(orchard, ["greedy", "random,share=2"])
+    plan, _ = plan_single(orchard, images, specs, variant="arcade", people={1})
+    assert [seat.player_id for seat in plan.seats] == ["greedy", "person", "random", "random"]
+    assert [player["name"] for player in plan.game_config["players"]] == [
+        "Greedy",
+        "person",
+        "Random walk",
+        "Random walk (2)",
+    ]
+    assert said(lambda: plan_single(orchard, images, specs, people=range(4)))[:2] == [
+        "there is no seat for greedy",
+        "evidence: people have all seats",
+    ]
+    alone, _ = plan_single(orchard, images, [], variant="arcade", people={0})
+    assert alone.seats[0].player_id == alone.game_config["players"][0]["name"] == "person"
+    assert alone.people == {0}

@@ -109,6 +109,16 @@ def settings(**values: object) -> list[str]:
     return [word for name, value in values.items() for word in ("--set", f"{name}={json.dumps(value)}")]
 
 
+def play_to_the_end(page: Page) -> None:
+    """Go right until the page says that it is over; a press that lasts longer than a tick counts for two."""
+    body = page.locator("body")
+    end = time.monotonic() + PATIENCE
+    while body.get_attribute("data-over") != "yes":
+        assert time.monotonic() < end, page.content()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(20)
+
+
 def written(directory: Path) -> bytes:
     """Everything in a run's directory but what the game is given."""
     files = (path for path in directory.rglob("*") if path.is_file() and path.name != "config.json")
@@ -123,11 +133,10 @@ def test_a_person_plays_in_a_browser_to_the_end(playing, page: Page) -> None:
     assert run.link("watch").endswith("/client/global")
     page.goto(link)
     body = page.locator("body")
-    expect(page).to_have_title("Orchard – person")
-    for tick in range(3):
-        expect(body).to_have_attribute("data-tick", str(tick))
-        page.keyboard.press("ArrowRight")
-    expect(body).to_have_attribute("data-over", "yes")
+    expect(page).to_have_title(re.compile("person$"))
+    play_to_the_end(page)
+    expect(body).to_have_attribute("data-tick", "3")
+    expect(body).to_have_attribute("data-sent", "right")
     assert run.end() == 0, run.said
     (episode,) = json.loads(run.result)["episodes"]
     other, mine = episode["seats"]
@@ -223,3 +232,41 @@ def test_the_help_says_how_to_sit_down() -> None:
     shown = CliRunner().invoke(cli, ["play", "--help"]).output
     assert "--seat N|all" in shown
     assert "--open / --no-open" in shown
+
+
+def test_the_pages_are_opened_in_a_browser(playing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seat's last, so that it is the tab that is seen; the browser is started with no token, and its words go nowhere."""
+    browser = tmp_path / "browser"
+    browser.write_text(
+        f"#!{sys.executable}\nimport sys, urllib.request\nprint('words of a browser', flush=True)\n"
+        "page = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=60)\n"
+        f"open({str(tmp_path / 'opened')!r}, 'a').write(sys.argv[1] + ' ' + page.url + '\\n')\n"
+    )
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    run = playing(ORCHARD, "--seat", 0, "--variant", "duel", "--open")
+    seat, watch = run.link("play seat 0"), run.link("watch")
+    opened = tmp_path / "opened"
+    end = time.monotonic() + PATIENCE
+    while not opened.exists() or opened.read_text().count("\n") < 2:
+        assert time.monotonic() < end, run.said
+        time.sleep(0.02)
+    first, second = (line.split(" ") for line in opened.read_text().splitlines())
+    assert first == [watch, watch]
+    assert "token" not in second[0]
+    assert second[1] == seat
+    run.process.send_signal(signal.SIGINT)
+    assert run.end() == 130
+    assert "words of a browser" not in run.said + run.result
+
+
+def test_a_person_passes_by_the_tap(playing, page: Page) -> None:
+    """It measures players: a person's seat has no connection there, and blames nobody for that."""
+    game = settings(max_ticks=3, tick_timeout_seconds=300, width=12, height=8)
+    run = playing(ORCHARD, "--seat", 0, "--variant", "duel", "--no-open", "--tap", "--json", "--no-reports", *game)
+    page.goto(run.link("play seat 0"))
+    play_to_the_end(page)
+    page.goto("about:blank")
+    assert run.end() == 0, run.said
+    (episode,) = json.loads(run.result)["episodes"]
+    assert [(seat["end"], seat["connected"]) for seat in episode["seats"]] == [("person", None), ("finished", True)]

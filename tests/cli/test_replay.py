@@ -14,6 +14,8 @@ from coworld_actors.cli import cli
 from tests.cli.played import command
 from tests.coworlds import scripted_manifest, write_coworld
 
+ORCHARD = Path(__file__).parents[2] / "examples/orchard/coworld_manifest.json"
+
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -39,6 +41,21 @@ def test_a_run_remembers_its_manifest(played: Path) -> None:
         "coworld": "scripted",
         "shown": True,
     }
+
+
+@pytest.mark.parametrize("driver", ["process", "inproc"])
+def test_an_episode_of_a_batch_remembers_it_too(tmp_path: Path, driver: str) -> None:
+    """Also one that a worker process has played: its directory is all that has to be named."""
+    size = ("--variant", "duel", "--set", "max_ticks=3")
+    batch = tmp_path / "batch"
+    done = command("run", ORCHARD, *size, "-n", "1", "--driver", driver, "--output", batch, "--quiet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (episode,) = (path.parent for path in batch.rglob("episode.json"))
+    done = command("replay", episode, "--verify", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = command("replay", batch, "--verify", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "name the directory of one of its episodes" in done.stderr
 
 
 @pytest.mark.parametrize("option", ["--verify", "--verify-replay"])

@@ -30,6 +30,8 @@ def docker_of(directory: Path, info: Mapping[str, Any], versions: Mapping[str, A
     (directory / "answers/version").write_text(json.dumps(versions))
     (directory / "answers/info").write_text(json.dumps(info))
     (directory / "answers/context").write_text("unix:///var/run/docker.sock\n")
+    for empty in ("network", "container", "ps"):
+        (directory / "answers" / empty).write_text("")
     return script(directory, "docker", f'exec cat {directory}/answers/"$1"')
 
 

@@ -284,13 +284,18 @@ async def test_games_do_not_reach_each_other(stage):
     targets += [(host, at) for host in (str(front.gateway), *own_addresses()) for at in (other_port, port)]
     words = [(way, host, at) for host, at in targets for way in ("tcp", "raw")]
     assert {word for word, found in stage.reach(game, *words).items() if found is not None} == set()
-    assert list(stage.reach(game, ("tcp", stage.address(game, front), PORT)).values()) == ["connected"]
+    with listener(bystander.host) as local:
+        words = [("tcp", bystander.host, local), ("tcp", stage.address(game, front), PORT)]
+        assert list(stage.reach(game, *words).values()) == [None, "connected"]
     stage.remove_containers()
     await networks.aclose()
 
 
-async def test_a_doorway_leads_to_its_own_address_alone(stage):
-    """Players reach what listens at the gateway's address, and no other address of this machine, nor another episode."""
+async def test_a_doorway_leads_to_this_machine_and_not_beyond(stage):
+    """Players reach what listens at the gateway's address; not what listens at 127.0.0.1, and no other network or episode.
+
+    Other addresses of this machine are out of reach of who connects as usual.
+    """
     networks = stage.networks()
     front = await networks.front(outside=False)
     seats = await networks.take(1, doorway=True, outside=False)
@@ -310,6 +315,8 @@ async def test_a_doorway_leads_to_its_own_address_alone(stage):
             ("tcp", str(seats.gateway), port),
             ("tcp", str(front.gateway), elsewhere),
             ("tcp", str(seats.gateway), inner),
+            ("raw", str(seats.gateway), inner),
+            ("raw", theirs.address(0), PORT),
             ("tcp", str(theirs.gateway), port),
             ("tcp", theirs.address(0), PORT),
             ("tcp", "198.51.100.1", 80),
@@ -366,6 +373,7 @@ async def test_every_network_has_our_name_and_labels(stage):
     for network, kind in zip(made, ("front", "seats", "seats"), strict=True):
         assert network.name.startswith(f"coworld-{stage.run[:12]}-{kind}")
         assert stage.facts(network)["Labels"] == stage.labels
+        assert stage.facts(network)["Internal"] is (kind == "seats")
         assert stage.facts(network)["IPAM"]["Config"][0]["Subnet"] == str(network.subnet)
     await networks.aclose()
 

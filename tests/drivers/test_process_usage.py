@@ -76,6 +76,23 @@ async def test_a_role_that_runs_is_looked_at(bench, said, until):
         assert handle.usage.peak_memory < 200 * MB
 
 
+async def test_who_comes_later_does_not_wait_for_those_who_run_for_long(bench, until):
+    """A young role is looked at soon, whenever the next look at the others is due."""
+    usages = ProcessUsages()
+    async with bench.site() as site:
+        old = await site.start(bench.launch("sh", "-c", "sleep 600", name="old"))
+        young = await site.start(bench.launch("sh", "-c", "sleep 600", name="young"))
+        accounts = [usages.follow(old.pid, 0)]
+        # As if it ran for long: nobody wants to look at it for an hour.
+        usages._due[old.pid] = (trio.current_time() + 3600, trio.current_time() - 3600)
+        await trio.testing.wait_all_tasks_blocked()
+        accounts.append(usages.follow(young.pid, 0))
+        await until(lambda: accounts[1].usage != Usage(), PATIENCE)
+        assert accounts[0].usage == Usage()
+        for account in accounts:
+            account.close()
+
+
 async def test_relatives_that_nobody_reaped_count_as_far_as_they_were_seen(bench, tmp_path, until):
     """A shell in front of a program that is killed with it hides neither its memory nor its time."""
     program = tmp_path / "big.py"

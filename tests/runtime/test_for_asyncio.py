@@ -643,3 +643,19 @@ def test_it_can_be_opened_a_hundred_times(driver: ProcessDriver, spec_of: SpecOf
         assert len(asyncio.all_tasks()) <= 2
 
     play(main())
+
+
+def test_pages_are_told_while_there_are_any(driver: ProcessDriver, spec_of: SpecOf) -> None:
+    """A service finds the game for those who watch; afterwards there is nothing to be found."""
+
+    async def main() -> None:
+        async with open_runtime_asyncio(driver) as runtime:
+            episode = await runtime.start_episode(spec_of("endless"))
+            pages = await episode.pages()
+            assert pages is not None
+            assert pages.viewer.endswith("/client/global")
+            await episode.cancel()
+            await episode.wait()
+            assert await episode.pages() is None
+
+    play(main())

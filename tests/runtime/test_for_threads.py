@@ -454,3 +454,15 @@ def test_an_interrupt_while_reading_loses_nothing(driver: ProcessDriver) -> None
         event = next(events).event
         assert isinstance(event, AdmissionChanged)
         assert event.parallel == 9
+
+
+def test_pages_are_told_while_there_are_any(driver: ProcessDriver, spec_of: SpecOf) -> None:
+    """A service finds the game for those who watch; afterwards there is nothing to be found."""
+    with open_runtime_sync(driver) as runtime:
+        episode = runtime.start_episode(spec_of("endless"), timeout=LONG)
+        pages = episode.pages(timeout=LONG)
+        assert pages is not None
+        assert pages.viewer.endswith("/client/global")
+        episode.cancel()
+        episode.wait(timeout=LONG)
+        assert episode.pages(timeout=LONG) is None

@@ -39,7 +39,7 @@ ORCHARD = Path(__file__).parents[3] / "examples/orchard"
 
 
 def plan() -> EpisodePlan:
-    return build_plan(load_manifest(ORCHARD), variant="duel")
+    return build_plan(load_manifest(ORCHARD), variant="duel", people={1})
 
 
 def whole_spec() -> EpisodeSpec:
@@ -50,6 +50,7 @@ def whole_spec() -> EpisodeSpec:
         limits=Limits(timeout=5.5),
         verify_replay=True,
         reports=False,
+        probe=False,
         role_env={"A": "b"},
         tap=TapSpec(recording=Path("/somewhere/traffic"), chaos=Chaos(delay=0.25, seed=3)),
         secret_env={"KEY": "hush"},
@@ -66,6 +67,8 @@ async def test_a_spec_arrives_as_it_was() -> None:
     assert isinstance(play, Play)
     assert play.world == world.number == 4
     assert spec_of(play, world.manifest) == spec
+    assert spec.plan.origin is not None
+    assert spec.plan.people == {1}
     assert "hush" not in repr(play)
 
 

@@ -44,7 +44,7 @@ async def container() -> None:
 async def network() -> None:
     """With a subnet of our choice: the few that a stock engine gives out are everybody's."""
     while True:
-        subnet = f"10.213.{random.randrange(256)}.{8 * random.randrange(32)}/29"
+        subnet = f"10.215.{random.randrange(256)}.0/24"
         try:
             await call("network", "create", "--internal", "--subnet", subnet, *as_options(labels), run)
         except DockerRefused as refused:
