@@ -47,6 +47,13 @@ def test_the_wheel_is_typed_and_complete(wheel: zipfile.ZipFile) -> None:
             assert str(path.relative_to(ROOT / folder)) in names
 
 
+def test_the_wheel_has_what_init_writes(wheel: zipfile.ZipFile) -> None:
+    """Every template file, though none of them is a module."""
+    files = [path for path in (ROOT / "coworld_actors/package/templates").rglob("*") if path.is_file()]
+    assert len(files) > 20
+    assert {str(path.relative_to(ROOT)) for path in files} <= set(wheel.namelist())
+
+
 def test_the_wheel_has_the_console_script(wheel: zipfile.ZipFile) -> None:
     """`coworld-actors` is installed as a command."""
     entry_points = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
