@@ -36,7 +36,7 @@ from coworld_drivers.docker_handle import Container, DockerHandle
 from coworld_drivers.docker_images import Images, Pull
 from coworld_drivers.docker_networks import Network, Networks
 from coworld_drivers.docker_usage import UsageWatches
-from coworld_drivers.driver import Address, Connections, Doorway, Launch, Mount, StartFailed, Wanted
+from coworld_drivers.driver import Address, Connections, Doorway, ExtraPort, Launch, Mount, StartFailed, Wanted
 from coworld_drivers.environment import child_mark
 from coworld_drivers.extra_ports import choose_outside, port_variables
 from coworld_drivers.lifeline import Lifeline
@@ -84,7 +84,7 @@ class DockerDriver:
         self.trust = trust
         self.outside = outside or trust
         self.docker = Docker(environ, mark=self.mark)
-        self.labels = labels.of_run(self.run)
+        self.labels = labels.of_run(self.run, self.mark)
         self.lifeline = Lifeline(self.mark, docker_gc.wills(self.docker, self.run), what="docker driver")
         self.images = Images(self.docker, pull=pull, log=self.note, environ=environ)
         self.networks = Networks(self.docker, run=self.run, labels=self.labels, environ=environ)
@@ -289,6 +289,7 @@ class DockerSite:
         self._game: DockerHandle | None = None
         self._players: dict[str, str] = {}
         self._files = LogFiles()
+        self._ports: tuple[ExtraPort, ...] = ()
         self._closed = False
         self._created: set[str] = set()
 
@@ -376,13 +377,14 @@ class DockerSite:
         driver = self._driver
         number = driver.number()
         name = f"coworld-{driver.run[:12]}-{number}-{launch.name}"[:120]
-        ports = choose_outside(launch.extra_ports, taken=())
+        ports = self._extra_ports(launch)
         own_home = not driver.trust
         vars_ = variables(role_variables(launch, port_variables(ports), own_home=own_home), launch.name)
         confinement = self._confinement(writable_root=writable_root)
         words = create_words(
             launch,
             name=name,
+            image=driver.images.known(launch.image),
             labels={**driver.labels, **labels.of_role(self.episode, launch.role, launch.name)},
             joined=self._joined(launch),
             ports=ports,
@@ -411,6 +413,12 @@ class DockerSite:
             )
         again = None if writable_root else lambda: self._create(launch, writable_root=True)
         return Container(name=name, again=again)
+
+    def _extra_ports(self, launch: Launch) -> tuple[ExtraPort, ...]:
+        """Where a game's extra ports are; the same for every start in this episode (contract 2.8)."""
+        if launch.extra_ports and not self._ports:
+            self._ports = choose_outside(launch.extra_ports, taken=())
+        return self._ports if launch.extra_ports else ()
 
     def _confinement(self, *, writable_root: bool = False) -> Confinement:
         return self._engine.confinement(trust=self._driver.trust, writable_root=writable_root)

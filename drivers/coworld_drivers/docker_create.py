@@ -204,6 +204,7 @@ def create_words(
     launch: Launch,
     *,
     name: str,
+    image: str,
     labels: Mapping[str, str],
     joined: Joined,
     ports: Sequence[ExtraPort],
@@ -216,6 +217,7 @@ def create_words(
     Args:
         launch: the role.
         name: the container's.
+        image: the launch's, by a name that nobody gives to another one meanwhile.
         labels: the container's.
         joined: where it is in the network.
         ports: further ports to publish; each with its outside.
@@ -252,7 +254,7 @@ def create_words(
         words += ["--env", variable]
     if launch.run:
         words += ["--entrypoint", launch.run[0]]
-    return [*words, launch.image, *launch.run[1:]]
+    return [*words, image, *launch.run[1:]]
 
 
 def _limits(resources: Resources, confinement: Confinement) -> list[str]:

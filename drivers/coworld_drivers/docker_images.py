@@ -125,6 +125,11 @@ class Images:
         """What the engine said of an image that `check` has found good; None for any other."""
         return self._facts.get(image)
 
+    def known(self, image: str) -> str:
+        """The content that `image` had when it was looked at; the name itself when it was not."""
+        facts = self.facts(image)
+        return image if facts is None else facts.id
+
     async def check(self, wanted: Sequence[Wanted]) -> None:
         """Look at every image that was not found good before, and fetch what is to be fetched.
 

@@ -1,6 +1,7 @@
 """What we write on everything of ours that lives on an engine, and whether the process that made it still does.
 
     coworld.run       the driver that made it
+    coworld.mark      ... and the mark of its processes, below that of a run that started us
     coworld.episode   ... for this episode
     coworld.role      the manifest's word: `game`, `player`, ...
     coworld.actor     the launch's name: `game`, `player-3`, ...
@@ -30,6 +31,7 @@ import msgspec
 __all__ = [
     "ACTOR",
     "EPISODE",
+    "MARK",
     "OWNER",
     "ROLE",
     "RUN",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 RUN = "coworld.run"
+MARK = "coworld.mark"
 EPISODE = "coworld.episode"
 ROLE = "coworld.role"
 ACTOR = "coworld.actor"
@@ -56,9 +59,14 @@ _NUMBER = re.compile(r"[0-9]{1,20}")
 _PROC = Path("/proc")
 
 
-def of_run(run: str) -> dict[str, str]:
-    """What everything of a run carries, made by the calling process."""
-    return {RUN: run, OWNER: owner_label(), VERSION: _version()}
+def of_run(run: str, mark: str = "") -> dict[str, str]:
+    """What everything of a run carries, made by the calling process.
+
+    Args:
+        run: the driver's own name.
+        mark: by which the processes of the run are found; empty when it has none.
+    """
+    return {RUN: run, **({MARK: mark} if mark else {}), OWNER: owner_label(), VERSION: _version()}
 
 
 def of_role(episode: str, role: str, actor: str) -> dict[str, str]:

@@ -38,6 +38,7 @@ def words(
     return create_words(
         role,
         name="c-1",
+        image=role.image,
         labels={"a": "b"},
         joined=joined or Joined(),
         ports=ports,
