@@ -56,6 +56,14 @@ def test_threads(manifest: Path, tmp_path: Path) -> None:
     assert len(block("with_threads.py", tmp_path)["play"](manifest, tmp_path)) == 1
 
 
+def test_docker(orchard_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An episode in containers, whose page for viewers is told while it lasts."""
+    scores = trio.run(block("with_docker.py", tmp_path)["play"], orchard_manifest, tmp_path)
+    assert len(scores) == 4
+    assert None not in scores
+    assert "watch it at http://127.0.0.1:" in capsys.readouterr().out
+
+
 def test_batch(manifest: Path, tmp_path: Path) -> None:
     """Four episodes and a summary, from a trio program."""
     directory = tmp_path / "batch"

@@ -9,8 +9,8 @@ import msgspec
 
 from coworld_actors.batch.schedule import Seating
 from coworld_actors.episode.dialect import Compat
-from coworld_actors.runtime.driver_choice import Place
-from coworld_drivers.docker_images import Pull
+from coworld_actors.runtime.place import Place
+from coworld_drivers.driver import Pull
 
 __all__ = ["BatchKind", "BatchOptions", "Bounds", "Handling", "Keep", "differences"]
 

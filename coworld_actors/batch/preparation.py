@@ -31,8 +31,7 @@ from coworld_actors.manifest.load import LoadedManifest, load_manifest
 from coworld_actors.manifest.seats import EpisodePlan
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.driver_choice import choose_driver
-from coworld_drivers.docker_images import Pull
-from coworld_drivers.driver import Wanted
+from coworld_drivers.driver import Pull, Wanted
 from coworld_drivers.images import load_images
 from coworld_protocol.errors import Refused
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from coworld_actors.runtime.driver_choice import DRIVERS, Place
-from coworld_drivers.docker_images import Pull
+from coworld_actors.runtime.place import DRIVERS, Place
+from coworld_drivers.driver import Pull
 from coworld_protocol.contract import RUNTIME_VARIABLES
 from coworld_protocol.errors import Refused
 

@@ -14,7 +14,7 @@ from coworld_actors.batch.schedule import Seating
 from coworld_actors.cli.batch_options import given, pairs, player_access, tap_spec
 from coworld_actors.cli.screen import Detail
 from coworld_actors.episode.dialect import Compat
-from coworld_drivers.docker_images import Pull
+from coworld_drivers.driver import Pull
 from coworld_protocol.errors import Refused
 
 __all__ = ["BatchRequest", "batch_request"]

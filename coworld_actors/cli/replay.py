@@ -11,7 +11,7 @@ import click
 from coworld_actors.cli.batch_options import pairs
 from coworld_actors.cli.exits import Outcome
 from coworld_actors.episode.dialect import Compat
-from coworld_drivers.docker_images import Pull
+from coworld_drivers.driver import Pull
 
 __all__ = ["replay"]
 

@@ -21,10 +21,10 @@ from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.replay import ReplayNotShown, ReplaySession, ReplaySpec, check_session, open_replay
 from coworld_actors.episode.replay_source import ReplaySource, find_replay, manifest_of
 from coworld_actors.episode.verdict import ReplayCheck
-from coworld_actors.runtime.driver_choice import Place, choose_driver
+from coworld_actors.runtime.driver_choice import choose_driver
 from coworld_actors.runtime.opening import OpenDriver
-from coworld_drivers.docker_images import Pull
-from coworld_drivers.driver import ExitStatus
+from coworld_actors.runtime.place import Place
+from coworld_drivers.driver import ExitStatus, Pull
 from coworld_drivers.images import load_images
 from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import CoworldError, PreconditionMissing, alone

@@ -31,9 +31,10 @@ from coworld_actors.manifest.seats import config_changes
 from coworld_actors.manifest.variants import set_stage
 from coworld_actors.observe.trace_context import trace_variables
 from coworld_actors.runtime.admission import Admission
-from coworld_actors.runtime.driver_choice import Place, choose_driver
+from coworld_actors.runtime.driver_choice import choose_driver
 from coworld_actors.runtime.handle import EpisodeHandle
 from coworld_actors.runtime.opening import Attachment, OpenDriver, open_runtime
+from coworld_actors.runtime.place import Place
 from coworld_actors.runtime.runtime import Runtime
 from coworld_actors.traffic.report import Judgement
 from coworld_drivers.images import load_images

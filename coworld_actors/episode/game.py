@@ -86,6 +86,9 @@ class Game(Role[Reached | Served]):
         try:
             with trio.move_on_after(self._startup) as limit:
                 await self._start_on_free_port()
+            if limit.cancelled_caught and self.process is None:
+                # Its own program has not had a moment of that time.
+                await self._blame_machine(f"the game was not started within {self._startup:g} s")
             if limit.cancelled_caught:
                 waited = f"not healthy after {self._startup:g} s"
                 last = f"; last answer: {self._last_answer}" if self._last_answer else ""

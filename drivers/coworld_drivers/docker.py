@@ -24,6 +24,7 @@ from coworld_drivers.docker_client import Docker, DockerRefused, Trouble
 from coworld_drivers.docker_create import (
     Confinement,
     Joined,
+    Variables,
     bounded,
     container_uri,
     create_words,
@@ -33,10 +34,22 @@ from coworld_drivers.docker_create import (
 from coworld_drivers.docker_disk import DiskWatch
 from coworld_drivers.docker_engine import Engine, ask_engine
 from coworld_drivers.docker_handle import Container, DockerHandle
-from coworld_drivers.docker_images import Images, Pull
+from coworld_drivers.docker_images import Images
 from coworld_drivers.docker_networks import Network, Networks
+from coworld_drivers.docker_orphans import Orphans
 from coworld_drivers.docker_usage import UsageWatches
-from coworld_drivers.driver import Address, Connections, Doorway, ExtraPort, Launch, Mount, StartFailed, Wanted
+from coworld_drivers.driver import (
+    Address,
+    Connections,
+    Doorway,
+    ExtraPort,
+    Launch,
+    MachineFault,
+    Mount,
+    Pull,
+    StartFailed,
+    Wanted,
+)
 from coworld_drivers.environment import child_mark
 from coworld_drivers.extra_ports import choose_outside, port_variables
 from coworld_drivers.lifeline import Lifeline
@@ -50,6 +63,9 @@ __all__ = ["DockerDriver", "DockerSite"]
 
 CLOSE_SECONDS = 40.0
 """For everything that a site or a driver has to remove when it is left; a removal was never seen to take more than 2 s."""
+
+MAKING_LOOK = 0.2
+"""Seconds between two looks at a container that is being made for a client that is gone."""
 
 
 class DockerDriver:
@@ -88,6 +104,7 @@ class DockerDriver:
         self.lifeline = Lifeline(self.mark, docker_gc.wills(self.docker, self.run), what="docker driver")
         self.images = Images(self.docker, pull=pull, log=self.note, environ=environ)
         self.networks = Networks(self.docker, run=self.run, labels=self.labels, environ=environ)
+        self.orphans = Orphans(self.docker, self.run)
         self.usage = UsageWatches()
         self.disks = DiskWatch()
         self.writable_roots: set[str] = set()
@@ -116,12 +133,13 @@ class DockerDriver:
         assert self._nursery is not None
         assert self._nursery_manager is not None
         try:
-            # Restores: no network of this run is left.
-            with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                try:
-                    await self.networks.aclose()
-                except DockerRefused as refused:
-                    self.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
+            # Restores: no container and no network of this run is left.
+            for remove in (self.orphans.remove, self.networks.aclose):
+                with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                    try:
+                        await remove()
+                    except MachineFault as refused:
+                        self.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
         finally:
             for killer in self._killers:
                 # Restores: no zombie. It has all the containers at once to kill.
@@ -393,22 +411,12 @@ class DockerSite:
             named=tuple(vars_.named),
         )
         self._created.add(name)
-        what = f"{launch.name} could not be started: its container cannot be made"
-        try:
-            await driver.docker.ask(*words, what=what, stdin=vars_.lines, env=vars_.named)
-        except DockerRefused as refused:
-            # An earlier try of the same call had made it although its answer was lost: the name is ours alone.
-            if refused.trouble is not Trouble.CONFLICT:
-                raise
+        with driver.orphans.making():
+            await self._make(launch.name, name, words, vars_)
         if self._hosts(launch):
             assert self._private is not None
             await driver.docker.ask(
-                "network",
-                "connect",
-                "--ip",
-                self._address_of(launch.name),
-                self._private.name,
-                name,
+                *("network", "connect", "--ip", self._address_of(launch.name), self._private.name, name),
                 what=f"{launch.name} cannot be put into the network of its episode",
             )
         again = None if writable_root else lambda: self._create(launch, writable_root=True)
@@ -419,6 +427,25 @@ class DockerSite:
         if launch.extra_ports and not self._ports:
             self._ports = choose_outside(launch.extra_ports, taken=())
         return self._ports if launch.extra_ports else ()
+
+    async def _make(self, role: str, name: str, words: Sequence[str], vars_: Variables) -> None:
+        """Have the engine make a container, whatever happens to the clients that ask for it."""
+        docker = self._driver.docker
+        what = f"{role} could not be started: its container cannot be made"
+        give_up = trio.current_time() + docker.patience
+        while True:
+            try:
+                await docker.ask(*words, what=what, stdin=vars_.lines, env=vars_.named)
+            except DockerRefused as refused:
+                # The name is ours alone: an earlier try of the same call has taken it, although its answer was lost.
+                if refused.trouble is not Trouble.CONFLICT or trio.current_time() > give_up:
+                    raise
+            else:
+                return
+            if await docker.inspect(name) is not None:
+                return
+            # Not made yet, and without the client that asked for it maybe never.
+            await trio.sleep(MAKING_LOOK)
 
     def _confinement(self, *, writable_root: bool = False) -> Confinement:
         return self._engine.confinement(trust=self._driver.trust, writable_root=writable_root)

@@ -22,6 +22,9 @@ __all__ = ["Docker", "DockerRefused", "EngineGone", "Trouble", "find_docker", "t
 CALL_SECONDS = 30.0
 """For one call; the slowest that was seen on a busy machine, a start, took 6 s."""
 
+LOOK_SECONDS = 10.0
+"""For one look at containers, which changes nothing and is repeated when it takes longer."""
+
 PATIENCE = 20.0
 """Seconds for which an engine that is busy, or away for a restart, is asked again."""
 
@@ -52,11 +55,16 @@ class Trouble(enum.StrEnum):
     """The subnet is somebody else's, or there is none left."""
     PORT_TAKEN = "port_taken"
     """A host port is somebody else's."""
+    UNREADABLE = "unreadable"
+    """The call ended well, and what it says makes no sense."""
     OTHER = "other"
     """Anything else; what was asked for cannot be done."""
 
 
 _WORTH_ANOTHER_TRY = frozenset({Trouble.BUSY, Trouble.ENGINE_AWAY})
+
+_WORTH_ANOTHER_LOOK = _WORTH_ANOTHER_TRY | {Trouble.NO_ANSWER, Trouble.UNREADABLE}
+"""For questions and removals, which do no harm when the first one was heard after all."""
 
 _SIGNS: Sequence[tuple[Trouble, re.Pattern[str]]] = tuple(
     (trouble, re.compile(text, re.IGNORECASE))
@@ -125,6 +133,7 @@ _TODO = {
     "`coworld-actors doctor` looks at it",
     Trouble.FORBIDDEN: "add this user to the group `docker`, or set DOCKER_HOST to a rootless engine",
     Trouble.NO_ANSWER: "look at what the engine is doing (`docker info`, its log), then run again",
+    Trouble.UNREADABLE: "look at what `docker` is on this PATH, and at what `docker info` says",
     Trouble.BUSY: "run fewer episodes at a time, or look at the engine's log",
     Trouble.OVERLAP: "remove networks that nobody needs (`coworld-actors gc`, `docker network prune`), "
     "or name a range that is free in COWORLD_ACTORS_SUBNETS",
@@ -159,6 +168,9 @@ class Docker:
         starting: containers that are being started, each for seconds; apart from calls, which a start itself needs.
         times_away: answers so far that said that no engine is there; when it has not changed, the engine was never seen to be away.
     """
+
+    # An engine that has been away for the whole of its patience is asked once more each time, and not waited for again.
+    _away_since: float | None = None
 
     def __init__(self, environ: Mapping[str, str] = os.environ, *, mark: str = "", patience: float = PATIENCE) -> None:
         client_environ = {**environ, "LC_ALL": "C", "DOCKER_CLI_HINTS": "false"}
@@ -195,6 +207,7 @@ class Docker:
         env: Mapping[str, str] | None = None,
         patience: float | None = None,
         again: Callable[[Trouble], bool] = lambda trouble: trouble in _WORTH_ANOTHER_TRY,
+        weigh: Callable[[Completed], Trouble | None] = lambda done: None if done.ok else trouble_of(done),
     ) -> Completed:
         """Call the client until it works, or what it says is no reason to try again.
 
@@ -206,6 +219,7 @@ class Docker:
             env: as for `Client.call`.
             patience: seconds after which no further try is made; None takes that of this engine.
             again: whether a trouble is worth another try.
+            weigh: what an answer has met with; None when it is what was asked for.
 
         Raises:
             EngineGone: no engine answers.
@@ -215,15 +229,26 @@ class Docker:
         pause = _FIRST_PAUSE
         while True:
             done = await self.client.call(*args, timeout=timeout, stdin=stdin, env=env)
-            if done.ok:
+            trouble = weigh(done)
+            self._note(trouble)
+            if trouble is None:
                 return done
-            trouble = trouble_of(done)
-            self.times_away += trouble is Trouble.ENGINE_AWAY
+            if self._away_since is not None:
+                give_up = min(give_up, self._away_since + self.patience)
             if not again(trouble) or trio.current_time() + pause > give_up:
-                away = trouble in {Trouble.ENGINE_AWAY, Trouble.NO_ANSWER, Trouble.FORBIDDEN}
-                raise (EngineGone if away else DockerRefused)(what, trouble, evidence=done.complaint)
+                away = trouble in {Trouble.ENGINE_AWAY, Trouble.NO_ANSWER, Trouble.FORBIDDEN, Trouble.UNREADABLE}
+                evidence = "the client's answer cannot be read" if trouble is Trouble.UNREADABLE else done.complaint
+                raise (EngineGone if away else DockerRefused)(what, trouble, evidence=evidence)
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _note(self, trouble: Trouble | None) -> None:
+        if trouble is Trouble.ENGINE_AWAY:
+            self.times_away += 1
+            if self._away_since is None:
+                self._away_since = trio.current_time()
+        elif trouble not in {Trouble.NO_ANSWER, Trouble.UNREADABLE}:
+            self._away_since = None
 
     async def inspect(self, container: str) -> Mapping[str, Any] | None:
         """What the engine knows of a container; None when there is no such one. Questions that come at once share a call.
@@ -245,30 +270,35 @@ class Docker:
         await self._removing.of(container)
 
     async def _inspect_all(self, names: Sequence[str]) -> Mapping[str, Any]:
-        try:
-            done = await self.ask("container", "inspect", *names, what="containers cannot be looked at")
-            data = done.stdout
-        except DockerRefused as refused:
-            if refused.trouble is not Trouble.NOT_FOUND:
-                raise
+        found: dict[str, Any] = {}
+
+        def weigh(done: Completed) -> Trouble | None:
+            trouble = None if done.ok else trouble_of(done)
+            if trouble not in {None, Trouble.NOT_FOUND}:
+                return trouble
             # Those that exist are on stdout beside the complaint about the others.
-            done = await self.client.call("container", "inspect", *names, timeout=CALL_SECONDS)
-            data = done.stdout
-        try:
-            found = msgspec.json.decode(data or b"[]", type=list[dict[str, Any]])
-            return {str(each["Name"]).removeprefix("/"): each for each in found}
-        except (msgspec.DecodeError, KeyError) as error:
-            raise EngineGone(
-                "the docker client's answer cannot be read",
-                Trouble.OTHER,
-                evidence=str(error),
-                todo="run `docker info`",
-            ) from error
+            try:
+                seen = msgspec.json.decode(done.stdout, type=list[dict[str, Any]])
+                found.update((str(each["Name"]).removeprefix("/"), each) for each in seen)
+            except (msgspec.DecodeError, KeyError):
+                return Trouble.UNREADABLE
+            # Who is neither described nor missing was not looked for.
+            spoken_of = all(name in found or name in done.stderr for name in names)
+            return None if spoken_of else Trouble.UNREADABLE
+
+        await self.ask(
+            *("container", "inspect", *names),
+            what="containers cannot be looked at",
+            timeout=LOOK_SECONDS,
+            again=lambda trouble: trouble in _WORTH_ANOTHER_LOOK,
+            weigh=weigh,
+        )
+        return found
 
     async def _remove_all(self, names: Sequence[str]) -> Mapping[str, Any]:
         def again(trouble: Trouble) -> bool:
             # "removal already in progress": it is not gone yet.
-            return trouble in _WORTH_ANOTHER_TRY or trouble is Trouble.CONFLICT
+            return trouble in _WORTH_ANOTHER_LOOK or trouble is Trouble.CONFLICT
 
         try:
             await self.ask(
@@ -292,8 +322,11 @@ class _Batch:
         self._ask = ask
         self._waiting: dict[str, list[_Answer]] = {}
         self._work = trio.Event()
+        self._over = False
 
     async def of(self, name: str) -> Any:
+        if self._over:
+            raise _too_late()
         answer = _Answer()
         self._waiting.setdefault(name, []).append(answer)
         self._work.set()
@@ -303,24 +336,42 @@ class _Batch:
         return answer.value
 
     async def serve(self) -> None:
-        while True:
-            await self._work.wait()
-            self._work = trio.Event()
-            asked, self._waiting = self._waiting, {}
-            found: Mapping[str, Any] = {}
-            failure: DockerRefused | None = None
-            try:
-                found = await self._ask(tuple(asked))
-            except DockerRefused as error:
-                failure = error
-            for name, answers in asked.items():
-                for answer in answers:
-                    answer.value, answer.error = found.get(name), failure
-                    answer.there.set()
+        asked: dict[str, list[_Answer]] = {}
+        try:
+            while True:
+                await self._work.wait()
+                self._work = trio.Event()
+                asked, self._waiting = self._waiting, {}
+                found: Mapping[str, Any] = {}
+                failure: PreconditionMissing | None = None
+                try:
+                    found = await self._ask(tuple(asked))
+                except PreconditionMissing as error:
+                    # Also a client that cannot be started for want of memory or descriptors.
+                    failure = error
+                _give(asked, found, failure)
+        finally:
+            self._over = True
+            for answers in (asked, self._waiting):
+                _give(answers, {}, _too_late())
 
 
 class _Answer:
     def __init__(self) -> None:
         self.there = trio.Event()
         self.value: Any = None
-        self.error: DockerRefused | None = None
+        self.error: PreconditionMissing | None = None
+
+
+def _give(
+    asked: Mapping[str, Sequence[_Answer]], found: Mapping[str, Any], failure: PreconditionMissing | None
+) -> None:
+    for name, answers in asked.items():
+        for answer in answers:
+            if not answer.there.is_set():
+                answer.value, answer.error = found.get(name), failure
+                answer.there.set()
+
+
+def _too_late() -> EngineGone:
+    return EngineGone("the engine is not asked any more", Trouble.OTHER, evidence="the driver was left")

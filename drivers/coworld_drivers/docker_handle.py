@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 import trio
 
-from coworld_drivers.command import discard
-from coworld_drivers.docker_client import Docker, DockerRefused
+from coworld_drivers.command import Completed, discard
+from coworld_drivers.docker_client import Docker, Trouble, trouble_of
 from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, MachineFault, StartFailed, Usage
 from coworld_drivers.output import OutputLog
 from coworld_protocol.errors import InternalFault
@@ -35,12 +36,22 @@ START_SECONDS = 60.0
 """For an engine to start a container."""
 
 KILL_SECONDS = 10.0
-"""For an engine to kill a container."""
+"""For one call that kills a container."""
 
-REMOVE_SECONDS = 30.0
+END_SECONDS = 30.0
+"""From the first of such calls to the end that is seen; then the end is `lost`."""
 
 ALIVE_LOOK = 15.0
-"""Seconds between two looks at a container whose output is followed by a second reader, which may have missed its end."""
+"""Seconds between two looks at a running container, whose reader may have missed its end."""
+
+KILLED_LOOK = 0.5
+"""Seconds between two such looks at a container that was killed."""
+
+SILENCE = 2.0
+"""Seconds without output after which the reader of a container that has ended is not waited for."""
+
+LAST_WORDS_TRIES = 3
+"""Readers of what an ended container has said, of which somebody may end one or another."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
@@ -197,6 +208,8 @@ class DockerHandle:
         self._away = docker.times_away
         self._seen = [0, 0]
         self._reading_on = False
+        self._read_at = 0.0
+        self._looking = trio.Event()
         self._started_at = 0.0
         self._asked = False
         self._killed = False
@@ -264,8 +277,10 @@ class DockerHandle:
                 if not self._ended.is_set():
                     self._killed = True
                     # Restores: whoever was told to stop has stopped, also when we are cancelled.
-                    with trio.move_on_after(KILL_SECONDS, shield=True):
-                        await self._signal("KILL")
+                    with trio.move_on_after(END_SECONDS, shield=True):
+                        await self._kill()
+                    if not self._ended.is_set():
+                        self._scope.cancel()
         return await self.wait()
 
     def condemn(self, why: str) -> None:
@@ -274,7 +289,18 @@ class DockerHandle:
 
     async def kill(self) -> None:
         """SIGKILL; its end is its own doing."""
-        await self._signal("KILL")
+        with trio.move_on_after(END_SECONDS):
+            await self._kill()
+
+    async def _kill(self) -> None:
+        """Kill it until it has ended: a call may be lost, with the client or with the engine."""
+        pause = KILLED_LOOK
+        while not self._ended.is_set():
+            await self._signal("KILL")
+            self._looking.set()
+            with trio.move_on_after(pause):
+                await self._ended.wait()
+            pause = min(2 * pause, 8 * KILLED_LOOK)
 
     async def owns_address(self) -> bool:
         """Always while it runs: the engine gives a port to one container."""
@@ -305,16 +331,21 @@ class DockerHandle:
         async with self._docker.starting:
             self._client = await self._docker.client.start(("start", "--attach", self._container.name))
             seen = await self._until_started(self._client)
-        state = state_of(seen)
-        if not state.started and not state.error and (self._client.returncode or 0) < 0:
-            # Somebody killed our client; whether the engine has heard of it or not, a second start is harmless.
-            await self._docker.ask("start", self._container.name, what=f"{self._role} could not be started")
-            await discard(self._client)
-            self._client = await self._read_on()
-            seen = await self._look()
             state = state_of(seen)
+            said = ""
+            if not state.started:
+                said = await self._complaint(self._client)
+                lost = trouble_of(Completed(code=self._client.returncode, stdout=b"", stderr=said))
+                if not state.error and lost in {Trouble.BUSY, Trouble.ENGINE_AWAY}:
+                    # The client was killed or could not reach the engine. Whether that has heard of it or not, a second
+                    # start is harmless.
+                    await discard(self._client)
+                    await self._docker.ask("start", self._container.name, what=f"{self._role} could not be started")
+                    self._client = await self._read_on()
+                    seen = await self._look()
+                    state = state_of(seen)
         if not state.started:
-            raise await self._refusal(state, self._client)
+            raise self._refusal(state.error or said)
         self._started_at = trio.current_time()
         if self._meter is not None:
             self._meter.close()
@@ -348,13 +379,17 @@ class DockerHandle:
             raise _Gone(f"the container of {self._role} is gone, and it was not we who removed it")
         return seen
 
-    async def _refusal(self, state: State, client: trio.Process) -> StartFailed:
-        said = state.error
-        if not said:
-            assert client.stderr is not None
-            with trio.move_on_after(1):
-                said = " ".join((await client.stderr.receive_some(_CHUNK)).decode(errors="replace").split())[-400:]
-        command = any(sign in said for sign in _COMMAND)
+    async def _complaint(self, client: trio.Process) -> str:
+        """What a client that has started nothing says."""
+        assert client.stderr is not None
+        said = b""
+        with trio.move_on_after(1):
+            while len(said) < _CHUNK and (data := await client.stderr.receive_some(_CHUNK)):
+                said += data
+        return " ".join(said.decode(errors="replace").split())[-400:]
+
+    def _refusal(self, said: str) -> StartFailed:
+        command = "exec" in said and any(sign in said for sign in _COMMAND)
         return (StartFailed if command else MachineFault)(
             f"{self._role} could not be started",
             evidence=said or "the engine gives no reason",
@@ -380,19 +415,43 @@ class DockerHandle:
                         continue
                     self._status = status
                     break
-        except (DockerRefused, _Gone) as error:
+        except StartFailed as error:
+            # No engine, no container, no room for a client: of a role that runs already nothing of that is its doing.
             self._status = ExitStatus(kind=ExitKind.LOST, stopped=self._asked, detail=f"{error.what}: {error.evidence}")
         finally:
             # Restores: no client of ours is left. Bounded inside.
             await self._finish()
 
     async def _carry(self, client: trio.Process) -> None:
-        """Carry output until the client ends."""
-        async with trio.open_nursery() as pumps:
-            for number, stream in enumerate((client.stdout, client.stderr)):
-                assert stream is not None
-                pumps.start_soon(self._pump, stream, number, self._skipped(number))
-        await client.wait()
+        """Carry output until the client ends, or has nothing to say any more of a container that has ended."""
+        self._read_at = trio.current_time()
+        async with trio.open_nursery() as both:
+            both.start_soon(self._leave_messenger, both.cancel_scope)
+            async with trio.open_nursery() as pumps:
+                for number, stream in enumerate((client.stdout, client.stderr)):
+                    assert stream is not None
+                    pumps.start_soon(self._pump, stream, number, self._skipped(number))
+            await client.wait()
+            both.cancel_scope.cancel()
+        # Restores: no client of ours is left, also one that was left waiting. Bounded inside.
+        await discard(client)
+
+    async def _leave_messenger(self, scope: trio.CancelScope) -> None:
+        """Wait no longer for a client that does not notice that its container has ended."""
+        while True:
+            with trio.move_on_after(ALIVE_LOOK):
+                await self._looking.wait()
+            if self._looking.is_set():
+                await trio.sleep(KILLED_LOOK)
+            with suppress(StartFailed):
+                seen = await self._docker.inspect(self._container.name)
+                if seen is None or state_of(seen).over:
+                    break
+        until = self._read_at + SILENCE
+        while trio.current_time() < until:
+            await trio.sleep_until(until)
+            until = self._read_at + SILENCE
+        scope.cancel()
 
     def _skipped(self, number: int) -> int:
         """Bytes at the beginning of a reader's output that we have already."""
@@ -401,6 +460,7 @@ class DockerHandle:
     async def _pump(self, stream: trio.abc.ReceiveStream, number: int, skip: int) -> None:
         log = self._logs[min(number, len(self._logs) - 1)]
         while data := await stream.receive_some(_CHUNK):
+            self._read_at = trio.current_time()
             if skip:
                 skip, data = max(0, skip - len(data)), data[skip:]
             self._seen[number] += len(data)
@@ -426,12 +486,15 @@ class DockerHandle:
             return
         self._reading_on = True
         with trio.move_on_after(ALIVE_LOOK):
-            last = await self._docker.client.start(("logs", self._container.name))
-            try:
-                await self._carry(last)
-            finally:
-                # Restores: no client of ours is left. Bounded inside.
-                await discard(last)
+            for _ in range(LAST_WORDS_TRIES):
+                last = await self._docker.client.start(("logs", self._container.name))
+                try:
+                    await self._carry(last)
+                finally:
+                    # Restores: no client of ours is left. Bounded inside.
+                    await discard(last)
+                if last.returncode == 0:
+                    break
 
     def _judge(self, state: State) -> ExitStatus:
         status = judge(state, asked=self._asked, killed=self._killed, engine_left=self._docker.times_away != self._away)
@@ -453,6 +516,7 @@ class DockerHandle:
         old = self._container.name
         self._container = await again()
         self._reading_on = False
+        self._looking = trio.Event()
         self._seen = [0, 0]
         assert self._client is not None
         await discard(self._client)
@@ -482,7 +546,13 @@ class DockerHandle:
 
     async def _signal(self, name: str) -> None:
         # That it does not run any more, or not yet, is no news to anybody.
-        await self._docker.client.call("kill", "--signal", name, self._container.name, timeout=KILL_SECONDS)
+        with suppress(StartFailed):
+            await self._docker.ask(
+                *("kill", "--signal", name, self._container.name),
+                what=f"{self._role} cannot be asked to end",
+                timeout=KILL_SECONDS,
+                patience=KILL_SECONDS,
+            )
 
 
 class _Gone(MachineFault):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +12,11 @@ import trio
 
 from coworld_drivers.docker_client import Docker, DockerRefused, EngineGone, Trouble
 from coworld_drivers.docker_pull import PULL_SECONDS, pull
-from coworld_drivers.driver import Wanted
+from coworld_drivers.driver import Pull, Wanted
 from coworld_protocol.contract import HOSTED_IMAGE_ID
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["ImageFacts", "Images", "Pull"]
+__all__ = ["ImageFacts", "Images"]
 
 _T = TypeVar("_T")
 
@@ -30,16 +29,6 @@ _EMULATOR_OF = {"amd64": "qemu-x86_64", "386": "qemu-i386", "arm64": "qemu-aarch
 
 _ALSO_RUNS = {"amd64": {"386"}, "arm64": {"arm"}}
 """What the processors of an architecture run besides their own; whether one of them does is for the engine to find out."""
-
-
-class Pull(enum.StrEnum):
-    """When a registry is asked for an image."""
-
-    MISSING = "missing"
-    """When the engine does not have it."""
-    NEVER = "never"
-    ALWAYS = "always"
-    """Before the run, also when the engine has it: it may have become another one."""
 
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):

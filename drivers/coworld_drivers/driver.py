@@ -33,6 +33,7 @@ __all__ = [
     "LogFailed",
     "MachineFault",
     "Mount",
+    "Pull",
     "Resources",
     "Site",
     "StartFailed",
@@ -227,6 +228,16 @@ class MachineFault(StartFailed):
 
 class LogFailed(PreconditionMissing):
     """A role's output could not be written to its log: disk full, quota, directory gone. The role itself is not to blame."""
+
+
+class Pull(enum.StrEnum):
+    """When a registry is asked for an image."""
+
+    MISSING = "missing"
+    """When the engine does not have it."""
+    NEVER = "never"
+    ALWAYS = "always"
+    """Before the run, also when the engine has it: it may have become another one."""
 
 
 class Connections(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,7 +98,10 @@ async def test_questions_that_come_at_once_share_a_call(tmp_path: Path):
     """The first goes alone, all that wait for it go together; names without an answer are answered None."""
     answer = json.dumps([{"Name": f"/c{number}", "State": {}} for number in range(5)])
     (tmp_path / "answer").write_text(answer)
-    docker = scripted(tmp_path, f'echo "$*" >> {tmp_path}/calls; sleep 0.3; cat {tmp_path}/answer')
+    docker = scripted(
+        tmp_path,
+        f'echo "$*" >> {tmp_path}/calls; sleep 0.3; cat {tmp_path}/answer; echo No such container: c5 >&2; exit 1',
+    )
     found: dict[str, Any] = {}
 
     async def ask(name: str) -> None:
@@ -120,7 +123,7 @@ async def test_half_an_answer_is_nobodys_end(tmp_path: Path):
     docker = scripted(tmp_path, 'printf \'[{"Name": "/a", "Sta\'')
     async with trio.open_nursery() as nursery:
         await nursery.start(docker.serve)
-        with pytest.raises(EngineGone, match="cannot be read"):
+        with pytest.raises(EngineGone, match="cannot be looked at"):
             await docker.inspect("a")
         docker.close()
 

@@ -9,8 +9,8 @@ import pytest
 
 from coworld_drivers import docker_pull
 from coworld_drivers.docker_client import Docker
-from coworld_drivers.docker_images import Images, Pull
-from coworld_drivers.driver import Wanted
+from coworld_drivers.docker_images import Images
+from coworld_drivers.driver import Pull, Wanted
 from coworld_protocol.errors import PreconditionMissing
 from tests.docker_engine import Engine
 from tests.registries import LABEL, Registry, registry

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coworld_actors.runtime.driver_choice import Place, choose_driver
+from coworld_actors.runtime.driver_choice import choose_driver
+from coworld_actors.runtime.place import Place
 from coworld_drivers.images import ImageMap
 
 
