@@ -34,4 +34,6 @@ def next_step(record: EpisodeRecord) -> str:
     verdict = record.verdict
     if verdict.blame is Blame.PLAYERS and verdict.failed_seats:
         return f"read {record.seats[verdict.failed_seats[0]].log}"
+    if verdict.reason is EndReason.INFRASTRUCTURE and record.driver == "docker":
+        return "`coworld-actors doctor --driver docker` looks at the engine; then run the same command again"
     return _STEPS.get(verdict.reason, "")

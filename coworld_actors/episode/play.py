@@ -23,7 +23,7 @@ from coworld_actors.actors import (
 )
 from coworld_actors.episode import launches
 from coworld_actors.episode.events import Phase, PhaseEntered
-from coworld_actors.episode.findings import Aborted, Violation, ViolationKind
+from coworld_actors.episode.findings import Aborted, InfrastructureFault, Violation, ViolationKind
 from coworld_actors.episode.game import Game, GameNotServing, Reached, Served
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.pages import Pages
@@ -88,6 +88,8 @@ class Play:
         self._publish = publish
         self._tap = tap
         self._game: ActorRef[Reached | Served] | None = None
+        # What the driver has been asked to start and has not started yet.
+        self._starting = ""
 
     async def run(self, interrupt: Interrupt, trouble: Interrupt) -> None:
         """Play to the end, which comes with the game's, at the deadline, or when somebody calls it off.
@@ -104,6 +106,10 @@ class Play:
                 await self._until_the_game_ends()
             if deadline.cancelled_caught:
                 await self._abort(deadline=True)
+                if self._starting:
+                    # Nobody has had the time that the deadline is about.
+                    message = f"{self._starting} not started before the deadline"
+                    await self._referee.tell(InfrastructureFault(at=trio.current_time(), message=message))
             self._enter(Phase.CLOSING)
             # Only a game that ended by itself has taken its supervisor along; players share their grace meanwhile.
             if self._game is not None and not self._game.alive:
@@ -116,11 +122,18 @@ class Play:
         self._enter(Phase.STARTING)
         launch = launches.game_launch(self._spec, self._workspace, self._site)
         limits = self._spec.limits
+        role: Game | None = None
+
+        def make() -> Game:
+            nonlocal role
+            role = Game(self._site, launch, self._referee, self._reception.health, limits.startup)
+            return role
+
         try:
             game = self._game = await self._supervisor.start_actor(
                 ChildSpec(
                     name="game",
-                    start=lambda: Game(self._site, launch, self._referee, self._reception.health, limits.startup),
+                    start=make,
                     restart=Restart.TEMPORARY,
                     significant=True,
                     shutdown=2 * STOP_GRACE,
@@ -129,6 +142,10 @@ class Play:
         except StartFailed as failed:
             if isinstance(failed.cause, GameNotServing):
                 return
+            raise
+        except trio.Cancelled:
+            if role is None or role.process is None:
+                self._starting = "the game was"
             raise
         try:
             await self._with(game)
@@ -211,11 +228,13 @@ class Play:
             except ActorError as error:
                 errors.append(error)
 
+        self._starting = "some players were"
         async with trio.open_nursery() as nursery:
             people = self._spec.plan.people
             for slot, token in enumerate(self._tokens):
                 if slot not in people:
                     nursery.start_soon(start, spec(slot, token))
+        self._starting = ""
         if errors:
             raise errors[0]
 

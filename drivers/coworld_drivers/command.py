@@ -51,7 +51,9 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complaint(self) -> str:
         """The end of its complaint in one line of at most 400 characters, or how it ended."""
-        said = " ".join(self.stderr.split())[-400:]
+        # About several things at once it says the same of each.
+        lines = dict.fromkeys(" ".join(line.split()) for line in self.stderr.splitlines() if line.strip())
+        said = " ".join(lines)[-400:]
         if said:
             return said
         return "no answer in time" if self.code is None else f"exit code {self.code}"

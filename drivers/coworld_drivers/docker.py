@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +33,7 @@ from coworld_drivers.docker_create import (
 )
 from coworld_drivers.docker_disk import DiskWatch
 from coworld_drivers.docker_engine import Engine, ask_engine
-from coworld_drivers.docker_handle import Container, DockerHandle
+from coworld_drivers.docker_handle import Container, DockerHandle, state_of
 from coworld_drivers.docker_images import Images
 from coworld_drivers.docker_networks import Network, Networks
 from coworld_drivers.docker_orphans import Orphans
@@ -57,7 +57,7 @@ from coworld_drivers.logfiles import LogFiles
 from coworld_drivers.output import open_logs
 from coworld_protocol import contract
 from coworld_protocol.contract import Role
-from coworld_protocol.errors import alone
+from coworld_protocol.errors import InternalFault, alone
 
 __all__ = ["DockerDriver", "DockerSite"]
 
@@ -134,12 +134,7 @@ class DockerDriver:
         assert self._nursery_manager is not None
         try:
             # Restores: no container and no network of this run is left.
-            for remove in (self.orphans.remove, self.networks.aclose):
-                with trio.move_on_after(CLOSE_SECONDS, shield=True):
-                    try:
-                        await remove()
-                    except MachineFault as refused:
-                        self.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
+            await self._remove_all()
         finally:
             for killer in self._killers:
                 # Restores: no zombie. It has all the containers at once to kill.
@@ -152,6 +147,24 @@ class DockerDriver:
                 await self.lifeline.aclose()
             finally:
                 await self._nursery_manager.__aexit__(None, None, None)
+
+    async def _remove_all(self) -> None:
+        """Remove every container and every network of the run; what cannot be is left to the janitor. Bounded."""
+        reasons: dict[str, None] = {}
+        for remove in (self.orphans.remove, self.networks.aclose):
+            with trio.move_on_after(CLOSE_SECONDS, shield=True) as limit:
+                try:
+                    await remove()
+                except MachineFault as refused:
+                    reasons[f"{refused.what}: {refused.evidence}"] = None
+            if limit.cancelled_caught:
+                reasons[f"the engine took more than {CLOSE_SECONDS:g} s"] = None
+        if reasons:
+            self.lifeline.bequeath()
+            self.note(
+                f"not everything of this run could be removed: {'; '.join(reasons)}; "
+                "that is tried for another minute, then `coworld-actors gc` does it"
+            )
 
     async def check(self, launches: Sequence[Wanted]) -> None:
         """Check that every image is there, or can be pulled, and can be started.
@@ -252,31 +265,24 @@ class DockerDriver:
         # Before anything of it exists: what the engine is decides how it is confined.
         engine = await self.engine()
         self._announce(engine)
-        private: Network | None = None
-
-        async def take() -> None:
-            nonlocal private
-            private = await self.networks.take(seats, doorway=doorway, outside=self.outside)
-
-        try:
-            async with trio.open_nursery() as both:
-                if seats:
-                    both.start_soon(take)
-                front = await self.networks.front(outside=self.outside)
-        except ExceptionGroup as group:
-            raise alone(group) from group
+        front = await self.networks.front(outside=self.outside)
         async with trio.open_nursery() as nursery:
-            site = DockerSite(self, episode, engine, nursery, front, private)
+            site = DockerSite(self, episode, engine, nursery, front, seated=seats > 0)
             self._open.add(site)
             try:
+                if seats:
+                    # It takes as long as a game takes to start, which does not need it before its players come.
+                    nursery.start_soon(site.take_network, seats, doorway)
+                if doorway:
+                    await site.network()
                 yield site
             except BaseException as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
                 failure = error
             # Restores: nothing that this site started is left. Bounded inside.
             await site.aclose()
             self._open.discard(site)
-            if private is not None:
-                self.networks.give_back(private)
+            if site.private is not None:
+                self.networks.give_back(site.private)
         if failure is not None:
             raise failure
 
@@ -286,6 +292,7 @@ class DockerSite:
 
     Attributes:
         running: what runs.
+        private: the network of its game and players; None until there is one.
     """
 
     def __init__(
@@ -295,7 +302,8 @@ class DockerSite:
         engine: Engine,
         nursery: trio.Nursery,
         front: Network,
-        private: Network | None,
+        *,
+        seated: bool,
     ) -> None:
         self.episode = episode
         self.running: set[DockerHandle] = set()
@@ -303,13 +311,36 @@ class DockerSite:
         self._engine = engine
         self._nursery = nursery
         self._front = front
-        self._private = private
+        self.private: Network | None = None
+        self._seated = seated
+        self._networked = trio.Event()
+        self._no_network: DockerRefused | None = None
         self._game: DockerHandle | None = None
         self._players: dict[str, str] = {}
         self._files = LogFiles()
         self._ports: tuple[ExtraPort, ...] = ()
         self._closed = False
         self._created: set[str] = set()
+
+    async def take_network(self, seats: int, doorway: bool) -> None:
+        """Get a network for game and players; used by the driver, once."""
+        try:
+            self.private = await self._driver.networks.take(seats, doorway=doorway, outside=self._driver.outside)
+        except DockerRefused as refused:
+            self._no_network = refused
+        finally:
+            self._networked.set()
+
+    async def network(self) -> Network:
+        """The network of game and players, as soon as there is one.
+
+        Raises:
+            DockerRefused: there can be none.
+        """
+        await self._networked.wait()
+        if self.private is None:
+            raise self._no_network or InternalFault("the site was left before its network was there")
+        return self.private
 
     def uri(self, path: Path, mounts: Sequence[Mount]) -> str:
         """The `file://` URI by which a container with these mounts finds `path`.
@@ -327,7 +358,7 @@ class DockerSite:
     @property
     def doorway(self) -> Doorway | None:
         """This machine's address in the episode's network; None when the site was opened without."""
-        gateway = self._private.gateway if self._private is not None else None
+        gateway = self.private.gateway if self.private is not None else None
         return None if gateway is None else Doorway(bind=str(gateway), host=str(gateway))
 
     @property
@@ -355,6 +386,8 @@ class DockerSite:
         driver.lifeline.owner.require()
         self._refuse_when_closed(launch)
         await driver.lifeline.ensure()
+        if self._seated and launch.role == Role.PLAYER:
+            await self.network()
         resources = bounded(launch.resources, self._confinement())
         logs = open_logs(launch, self._files)
         try:
@@ -365,7 +398,7 @@ class DockerSite:
                 container,
                 logs,
                 serves=contract.CONTAINER_PORT if launch.serves else None,
-                peer_host=self._address_of(launch.name) if self._hosts(launch) else "",
+                join=self._join if self._hosts(launch) else None,
                 meter=driver.usage.follow,
                 read_only=lambda: self._learn_read_only(launch.image),
             )
@@ -391,6 +424,23 @@ class DockerSite:
         self._nursery.start_soon(self._follow, handle, name=f"container {launch.name}")
         return handle
 
+    async def _join(self, name: str) -> str:
+        """Put the game's container into the network of its players; returns its address there.
+
+        Raises:
+            DockerRefused: it cannot be done, and the container has not ended meanwhile.
+        """
+        private = await self.network()
+        host = private.address(0)
+        words = ("network", "connect", "--ip", host, private.name, name)
+        try:
+            await self._driver.docker.ask(*words, what="the game cannot be put into the network of its players")
+        except DockerRefused:
+            seen = await self._driver.docker.inspect(name)
+            if seen is not None and not state_of(seen).over:
+                raise
+        return host
+
     async def _create(self, launch: Launch, *, writable_root: bool) -> Container:
         driver = self._driver
         number = driver.number()
@@ -413,12 +463,6 @@ class DockerSite:
         self._created.add(name)
         with driver.orphans.making():
             await self._make(launch.name, name, words, vars_)
-        if self._hosts(launch):
-            assert self._private is not None
-            await driver.docker.ask(
-                *("network", "connect", "--ip", self._address_of(launch.name), self._private.name, name),
-                what=f"{launch.name} cannot be put into the network of its episode",
-            )
         again = None if writable_root else lambda: self._create(launch, writable_root=True)
         return Container(name=name, again=again)
 
@@ -454,22 +498,20 @@ class DockerSite:
         outside = self._driver.outside
         if launch.serves:
             return Joined(network=self._front.name, publishes=True, names=outside)
-        if launch.role == Role.PLAYER and self._private is not None:
-            return Joined(network=self._private.name, ip=self._address_of(launch.name), names=outside)
+        if launch.role == Role.PLAYER and self.private is not None:
+            return Joined(network=self.private.name, ip=self._address_of(launch.name), names=outside)
         return Joined(network=self._front.name, names=True) if outside else Joined()
 
     def _hosts(self, launch: Launch) -> bool:
         """Whether the players of this episode connect to it."""
-        return self._private is not None and launch.serves and launch.name == Role.GAME
+        return self._seated and launch.serves and launch.name == Role.GAME
 
     def _address_of(self, name: str) -> str:
-        """The address of a role in the episode's network: the game first, then players in the order in which they come."""
-        assert self._private is not None
-        if name == Role.GAME:
-            return self._private.address(0)
+        """The address of a player in the episode's network; players get theirs in the order in which they come."""
+        assert self.private is not None
         address = next((ip for ip, known in self._players.items() if known == name), None)
         if address is None:
-            address = self._private.address(1 + len(self._players))
+            address = self.private.address(1 + len(self._players))
             self._players[address] = name
         return address
 
@@ -489,12 +531,10 @@ class DockerSite:
                 await self._remove(handle.container)
 
     async def _remove(self, name: str) -> None:
-        """Remove a container; one that stays is named, and left to the nets behind this one."""
-        try:
+        """Remove a container; one that stays is left to the nets behind this one."""
+        with suppress(MachineFault):
             await self._driver.docker.remove(name)
             self._created.discard(name)
-        except DockerRefused as refused:
-            self._driver.note(f"{refused.what}: {refused.evidence}; `coworld-actors gc` removes what is left")
 
     def _refuse_when_closed(self, launch: Launch) -> None:
         if self._closed:

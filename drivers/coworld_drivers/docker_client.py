@@ -202,7 +202,7 @@ class Docker:
         self,
         *args: str,
         what: str,
-        timeout: float = CALL_SECONDS,
+        timeout: float | None = None,
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
         patience: float | None = None,
@@ -214,7 +214,7 @@ class Docker:
         Args:
             args: as for `Client.call`.
             what: what cannot be done when it fails, as the beginning of a sentence.
-            timeout: seconds for each call.
+            timeout: seconds for each call; None takes what is enough for every one.
             stdin: as for `Client.call`.
             env: as for `Client.call`.
             patience: seconds after which no further try is made; None takes that of this engine.
@@ -225,6 +225,7 @@ class Docker:
             EngineGone: no engine answers.
             DockerRefused: it was not done, with the reason.
         """
+        timeout = CALL_SECONDS if timeout is None else timeout
         give_up = trio.current_time() + (self.patience if patience is None else patience)
         pause = _FIRST_PAUSE
         while True:

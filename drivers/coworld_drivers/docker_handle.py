@@ -176,7 +176,8 @@ class DockerHandle:
         container: created, not started.
         logs: where its output goes: standard output, and standard error unless that is merged. The handle closes them.
         serves: port inside that is published; None when it does not serve.
-        peer_host: where other roles of the episode reach it.
+        join: puts a started container of that name to the other roles of its episode; returns its address there. None for one that
+            nobody connects to.
         meter: starts watching a container by (process id, container id).
         read_only: told when the image does not work with a root that cannot be written.
     """
@@ -189,7 +190,7 @@ class DockerHandle:
         logs: Sequence[OutputLog],
         *,
         serves: int | None,
-        peer_host: str,
+        join: Callable[[str], Awaitable[str]] | None,
         meter: Callable[[int, str], Meter],
         read_only: Callable[[], None],
     ) -> None:
@@ -199,7 +200,8 @@ class DockerHandle:
         self._container = container
         self._logs = tuple(logs)
         self._serves = serves
-        self._peer_host = peer_host
+        self._join = join
+        self._peer_host = ""
         self._start_meter = meter
         self._learn_read_only = read_only
         self._meter: Meter | None = None
@@ -353,6 +355,8 @@ class DockerHandle:
         self._meter = self._start_meter(state.pid, str(seen.get("Id", "")))
         if self._serves is not None and not state.over:
             self._address = _published(seen, self._serves)
+        if self._join is not None and not state.over:
+            self._peer_host = await self._join(self._container.name)
 
     async def _until_started(self, client: trio.Process) -> Mapping[str, Any]:
         give_up = trio.current_time() + START_SECONDS

@@ -179,6 +179,11 @@ class Lifeline:
         self._groups.discard(group)
         self._say(f"-{group}\n")
 
+    def bequeath(self) -> None:
+        """Leave the wills to the janitor, as if this process had ended: something could not be removed yet. It ends by itself."""
+        if self._process is not None and self.owner.here:
+            self._forget()
+
     async def aclose(self) -> None:
         """End the janitor and reap it; it sweeps once more before it goes."""
         process = self._process
