@@ -6,9 +6,12 @@ import json
 import re
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
+
+from tests.docker_engine import Engine
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```\w+ title=(\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -36,3 +39,20 @@ def test_the_game_of_the_page_plays(world: Path, arguments: list[str], scores: l
     assert done.returncode == 0, done.stderr
     (episode,) = json.loads(done.stdout)["episodes"]
     assert [seat["score"] for seat in episode["seats"]] == scores
+
+
+def test_the_game_of_the_page_plays_in_containers(world: Path, engine: Engine, sdk_image: str) -> None:
+    """The page's Dockerfile makes the image that its manifest names; the scores are the same."""
+    image = f"coworld-test-highest:{uuid.uuid4().hex[:12]}"
+    manifest = world / "coworld_manifest.json"
+    manifest.write_text(manifest.read_text().replace("highest:0.1.0", image))
+    (world / "coworld_local.toml").unlink()
+    engine.build(image, world / "Dockerfile", world, BASE=sdk_image)
+    try:
+        command = [sys.executable, "-m", "coworld_actors", "run", str(manifest), "--driver", "docker", "--json"]
+        done = subprocess.run(command, cwd=world, capture_output=True, text=True, timeout=240, check=False)
+    finally:
+        engine.run("image", "rm", "--force", image)
+    assert done.returncode == 0, done.stderr
+    (episode,) = json.loads(done.stdout)["episodes"]
+    assert [seat["score"] for seat in episode["seats"]] == [0, 20]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -140,7 +141,8 @@ def container_uri(path: Path, mounts: Sequence[Mount]) -> str:
     if not holding:
         raise InternalFault(f"{path.name} is in none of the directories that the role sees")
     mount = max(holding, key=lambda each: len(each.path.parts))
-    return (PurePosixPath(mount.at) / path.relative_to(mount.path.absolute()).as_posix()).as_uri()
+    seen = PurePosixPath(mount.at) / path.relative_to(mount.path.absolute()).as_posix()
+    return "file://" + quote(bytes(seen))
 
 
 def role_variables(launch: Launch, extra: Mapping[str, str], *, own_home: bool) -> dict[str, str]:

@@ -126,23 +126,26 @@ def open_logs(launch: Launch, files: LogFiles) -> list[OutputLog]:
         MachineFault: one of them cannot be opened; none is left open.
     """
     logs: list[OutputLog] = []
-    try:
-        for path in filter(None, (launch.stdout, launch.stderr)):
-            log = OutputLog(path, limit=launch.log_limit, who=launch.name, files=files)
-            logs.append(log)
-    except OSError as error:
-        for log in logs:
-            log.close()
-        if isinstance(error, Planted):
-            raise MachineFault(
-                f"the log of {launch.name} cannot be written: something that we did not make has its place",
-                evidence=f"{error.filename} is {error.strerror}; a role that may write there, such as the game, "
-                "can have put it there",
-                todo="find out which role does that, and run again with a new --output directory",
-            ) from error
-        raise MachineFault(
-            f"the log of {launch.name} cannot be written",
-            evidence=f"{path}: {error.strerror}",
-            todo="choose another --output directory, or make this one writable",
-        ) from error
+    for path in filter(None, (launch.stdout, launch.stderr)):
+        try:
+            logs.append(OutputLog(path, limit=launch.log_limit, who=launch.name, files=files))
+        except OSError as error:
+            for log in logs:
+                log.close()
+            raise _unopened(launch.name, path, error) from error
     return logs
+
+
+def _unopened(who: str, path: Path, error: OSError) -> MachineFault:
+    if isinstance(error, Planted):
+        return MachineFault(
+            f"the log of {who} cannot be written: something that we did not make has its place",
+            evidence=f"{error.filename} is {error.strerror}; a role that may write there, such as the game, "
+            "can have put it there",
+            todo="find out which role does that, and run again with a new --output directory",
+        )
+    return MachineFault(
+        f"the log of {who} cannot be written",
+        evidence=f"{path}: {error.strerror}",
+        todo="choose another --output directory, or make this one writable",
+    )
