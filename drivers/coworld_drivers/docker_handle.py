@@ -1,12 +1,11 @@
 """One started container: its output, its end as the engine knows it, and its removal.
 
 `docker start --attach` starts it and carries its output; that client is a messenger, not a witness. How the container ended is
-what `docker container inspect` says, and when the messenger is lost, `docker logs --follow` goes on where it stopped.
+what `docker container inspect` says.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -14,18 +13,17 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from coworld_drivers.command import Completed, discard
+from coworld_drivers.command import Completed
 from coworld_drivers.docker_client import Docker, Trouble, trouble_of
+from coworld_drivers.docker_output import ContainerOutput
+from coworld_drivers.docker_state import State, judge, published, state_of
 from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, MachineFault, StartFailed, Usage
 from coworld_drivers.output import OutputLog
 from coworld_protocol.errors import InternalFault
 
-__all__ = ["Container", "DockerHandle", "Meter", "State", "judge", "state_of"]
+__all__ = ["Container", "DockerHandle", "Meter"]
 
 _CHUNK = 64 * 1024
-
-_NEVER = "0001-01-01T00:00:00Z"
-"""What the engine says of a moment that has not come."""
 
 FIRST_LOOK = 0.03
 """Seconds until the first look at a container that is being started; the fastest start that was seen took 0.2 s."""
@@ -41,89 +39,8 @@ KILL_SECONDS = 10.0
 END_SECONDS = 30.0
 """From the first of such calls to the end that is seen; then the end is `lost`."""
 
-ALIVE_LOOK = 15.0
-"""Seconds between two looks at a running container, whose reader may have missed its end."""
-
-KILLED_LOOK = 0.5
-"""Seconds between two such looks at a container that was killed."""
-
-SILENCE = 2.0
-"""Seconds without output after which the reader of a container that has ended is not waited for."""
-
-LAST_WORDS_TRIES = 3
-"""Readers of what an ended container has said, of which somebody may end one or another."""
-
-
-class State(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
-    """What `inspect` says of a container's life; the engine's own names."""
-
-    status: str = ""
-    running: bool = False
-    restarting: bool = False
-    oom_killed: bool = msgspec.field(default=False, name="OOMKilled")
-    pid: int = 0
-    exit_code: int = 0
-    error: str = ""
-    started_at: str = _NEVER
-
-    @property
-    def started(self) -> bool:
-        """Whether its first process ran at any time."""
-        return self.started_at != _NEVER
-
-    @property
-    def over(self) -> bool:
-        """Whether it has been started and does not run any more, or never will."""
-        return not self.running and not self.restarting and (self.started or bool(self.error))
-
-
-def state_of(seen: Mapping[str, Any]) -> State:
-    """The life of an inspected container.
-
-    Raises:
-        MachineFault: the answer has not the shape that every engine's has.
-    """
-    try:
-        return msgspec.convert(seen.get("State"), State, strict=False)
-    except msgspec.ValidationError as error:
-        raise MachineFault("the engine's description of a container cannot be read", evidence=str(error)) from error
-
-
-def judge(state: State, *, asked: bool, killed: bool, engine_left: bool) -> ExitStatus:
-    """The proven end of a container.
-
-    Args:
-        state: of the ended container.
-        asked: we had told it to end while it ran.
-        killed: we had killed it.
-        engine_left: the engine was away while it ran: what it says now may be the engine's own doing.
-    """
-    if engine_left and state.exit_code != 0 and not asked:
-        return ExitStatus(
-            kind=ExitKind.LOST, detail=f"the engine went away while it ran, and says exit code {state.exit_code} now"
-        )
-    code = state.exit_code
-    memory = state.oom_killed and not killed
-    number = code - 128
-    # An init passes on a death by signal as 128 + its number; a program that ends with such a code by itself is not told apart.
-    if number in _SIGNALS:
-        return ExitStatus(
-            kind=ExitKind.OOM if memory and number == signal.SIGKILL else ExitKind.SIGNALLED,
-            signal=number,
-            stopped=asked,
-            detail="it needed more memory than it may have" if memory else "",
-        )
-    if not 0 <= code <= 255:
-        return ExitStatus(kind=ExitKind.LOST, stopped=asked, detail=f"the engine says exit code {code}")
-    return ExitStatus(
-        kind=ExitKind.EXITED,
-        code=code,
-        stopped=asked,
-        detail="a process of it was killed for want of memory" if memory else "",
-    )
-
-
-_SIGNALS = frozenset(int(number) for number in signal.Signals)
+KILL_PAUSE = 0.5
+"""Seconds between the first two of such calls."""
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,7 +115,7 @@ class DockerHandle:
         self._role = role
         self._docker = docker
         self._container = container
-        self._logs = tuple(logs)
+        self._output = ContainerOutput(docker, logs)
         self._serves = serves
         self._join = join
         self._peer_host = ""
@@ -206,12 +123,7 @@ class DockerHandle:
         self._learn_read_only = read_only
         self._meter: Meter | None = None
         self._address: Address | None = None
-        self._client: trio.Process | None = None
         self._away = docker.times_away
-        self._seen = [0, 0]
-        self._reading_on = False
-        self._read_at = 0.0
-        self._looking = trio.Event()
         self._started_at = 0.0
         self._asked = False
         self._killed = False
@@ -252,7 +164,7 @@ class DockerHandle:
     @property
     def log_error(self) -> LogFailed | None:
         """Why its output is not complete on disk; None while all is well."""
-        return next((log.error for log in self._logs if log.error is not None), None)
+        return next((log.error for log in self._output.logs if log.error is not None), None)
 
     @property
     def usage(self) -> Usage:
@@ -296,13 +208,13 @@ class DockerHandle:
 
     async def _kill(self) -> None:
         """Kill it until it has ended: a call may be lost, with the client or with the engine."""
-        pause = KILLED_LOOK
+        pause = KILL_PAUSE
         while not self._ended.is_set():
             await self._signal("KILL")
-            self._looking.set()
+            self._output.doubt()
             with trio.move_on_after(pause):
                 await self._ended.wait()
-            pause = min(2 * pause, 8 * KILLED_LOOK)
+            pause = min(2 * pause, 8 * KILL_PAUSE)
 
     async def owns_address(self) -> bool:
         """Always while it runs: the engine gives a port to one container."""
@@ -314,7 +226,7 @@ class DockerHandle:
 
     def tail(self, limit: int = 4000) -> str:
         """The last `limit` bytes of its output, at most 64 KiB, as text; of standard error if there is any."""
-        for log in reversed(self._logs):
+        for log in reversed(self._output.logs):
             if log.total:
                 return log.tail(limit).decode(errors="replace")
         return ""
@@ -331,19 +243,19 @@ class DockerHandle:
             StartFailed: its command cannot be executed.
         """
         async with self._docker.starting:
-            self._client = await self._docker.client.start(("start", "--attach", self._container.name))
-            seen = await self._until_started(self._client)
+            client = await self._docker.client.start(("start", "--attach", self._container.name))
+            await self._output.follow(self._container.name, client)
+            seen = await self._until_started(client)
             state = state_of(seen)
             said = ""
             if not state.started:
-                said = await self._complaint(self._client)
-                lost = trouble_of(Completed(code=self._client.returncode, stdout=b"", stderr=said))
+                said = await self._complaint(client)
+                lost = trouble_of(Completed(code=client.returncode, stdout=b"", stderr=said))
                 if not state.error and lost in {Trouble.BUSY, Trouble.ENGINE_AWAY}:
                     # The client was killed or could not reach the engine. Whether that has heard of it or not, a second
                     # start is harmless.
-                    await discard(self._client)
                     await self._docker.ask("start", self._container.name, what=f"{self._role} could not be started")
-                    self._client = await self._read_on()
+                    await self._output.go_on()
                     seen = await self._look()
                     state = state_of(seen)
         if not state.started:
@@ -354,7 +266,7 @@ class DockerHandle:
         self.pid = state.pid
         self._meter = self._start_meter(state.pid, str(seen.get("Id", "")))
         if self._serves is not None and not state.over:
-            self._address = _published(seen, self._serves)
+            self._address = published(seen, self._serves)
         if self._join is not None and not state.over:
             self._peer_host = await self._join(self._container.name)
 
@@ -407,13 +319,12 @@ class DockerHandle:
         try:
             with self._scope:
                 while True:
-                    assert self._client is not None
-                    await self._carry(self._client)
+                    await self._output.carry()
                     state = await self._life()
                     if state is None:
-                        self._client = await self._read_on()
+                        await self._output.go_on()
                         continue
-                    await self._last_words(self._client, state)
+                    await self._output.last_words(state.exit_code)
                     status = self._judge(state)
                     if await self._gets_second_chance(status):
                         continue
@@ -426,51 +337,6 @@ class DockerHandle:
             # Restores: no client of ours is left. Bounded inside.
             await self._finish()
 
-    async def _carry(self, client: trio.Process) -> None:
-        """Carry output until the client ends, or has nothing to say any more of a container that has ended."""
-        self._read_at = trio.current_time()
-        async with trio.open_nursery() as both:
-            both.start_soon(self._leave_messenger, both.cancel_scope)
-            async with trio.open_nursery() as pumps:
-                for number, stream in enumerate((client.stdout, client.stderr)):
-                    assert stream is not None
-                    pumps.start_soon(self._pump, stream, number, self._skipped(number))
-            await client.wait()
-            both.cancel_scope.cancel()
-        # Restores: no client of ours is left, also one that was left waiting. Bounded inside.
-        await discard(client)
-
-    async def _leave_messenger(self, scope: trio.CancelScope) -> None:
-        """Wait no longer for a client that does not notice that its container has ended."""
-        while True:
-            with trio.move_on_after(ALIVE_LOOK):
-                await self._looking.wait()
-            if self._looking.is_set():
-                await trio.sleep(KILLED_LOOK)
-            with suppress(StartFailed):
-                seen = await self._docker.inspect(self._container.name)
-                if seen is None or state_of(seen).over:
-                    break
-        until = self._read_at + SILENCE
-        while trio.current_time() < until:
-            await trio.sleep_until(until)
-            until = self._read_at + SILENCE
-        scope.cancel()
-
-    def _skipped(self, number: int) -> int:
-        """Bytes at the beginning of a reader's output that we have already."""
-        return self._seen[number] if self._reading_on else 0
-
-    async def _pump(self, stream: trio.abc.ReceiveStream, number: int, skip: int) -> None:
-        log = self._logs[min(number, len(self._logs) - 1)]
-        while data := await stream.receive_some(_CHUNK):
-            self._read_at = trio.current_time()
-            if skip:
-                skip, data = max(0, skip - len(data)), data[skip:]
-            self._seen[number] += len(data)
-            if data:
-                log.write(bytes(data))
-
     async def _life(self) -> State | None:
         """Its state when it has ended; None while it runs."""
         if self._meter is not None:
@@ -478,32 +344,10 @@ class DockerHandle:
         state = state_of(await self._look())
         return state if state.over else None
 
-    async def _read_on(self) -> trio.Process:
-        """The reader of its output was lost, it runs on: another reader."""
-        self._reading_on = True
-        await trio.sleep(LOOK)
-        return await self._docker.client.start(("logs", "--follow", self._container.name))
-
-    async def _last_words(self, client: trio.Process, state: State) -> None:
-        """When its reader did not see the end, ask for the output once more."""
-        if not self._reading_on and client.returncode == state.exit_code:
-            return
-        self._reading_on = True
-        with trio.move_on_after(ALIVE_LOOK):
-            for _ in range(LAST_WORDS_TRIES):
-                last = await self._docker.client.start(("logs", self._container.name))
-                try:
-                    await self._carry(last)
-                finally:
-                    # Restores: no client of ours is left. Bounded inside.
-                    await discard(last)
-                if last.returncode == 0:
-                    break
-
     def _judge(self, state: State) -> ExitStatus:
         status = judge(state, asked=self._asked, killed=self._killed, engine_left=self._docker.times_away != self._away)
         verdict = self._verdict
-        if status.code in {126, 127} and any(log.tail(_CHUNK).startswith(INIT_COMPLAINT) for log in self._logs):
+        if status.code in {126, 127} and any(log.tail(_CHUNK).startswith(INIT_COMPLAINT) for log in self._output.logs):
             verdict = "its command could not be executed: it is not in the image, or no program"
         return msgspec.structs.replace(status, detail=verdict) if verdict else status
 
@@ -512,18 +356,13 @@ class DockerHandle:
         again = self._container.again
         if again is None or self._asked or status.ok or status.kind is ExitKind.LOST:
             return False
-        if not any(sign in log.tail(16_384) for log in self._logs for sign in ROOT_IS_READ_ONLY):
+        if not any(sign in log.tail(16_384) for log in self._output.logs for sign in ROOT_IS_READ_ONLY):
             return False
         self._learn_read_only()
         if trio.current_time() - self._started_at > SECOND_CHANCE:
             return False
         old = self._container.name
         self._container = await again()
-        self._reading_on = False
-        self._looking = trio.Event()
-        self._seen = [0, 0]
-        assert self._client is not None
-        await discard(self._client)
         await self._docker.remove(old)
         try:
             await self.start()
@@ -532,12 +371,9 @@ class DockerHandle:
         return True
 
     async def _finish(self) -> None:
-        if self._client is not None:
-            await discard(self._client)
         if self._meter is not None:
             self._meter.close()
-        for log in self._logs:
-            log.close()
+        await self._output.aclose()
         if self._status is None:
             self._status = ExitStatus(
                 kind=ExitKind.LOST, stopped=self._asked, detail="the engine did not end it in time"
@@ -573,11 +409,3 @@ _COMMAND = (
     "no command specified",
 )
 """What an engine says of a command that cannot be executed; everything else it says is its own trouble."""
-
-
-def _published(seen: Mapping[str, Any], port: int) -> Address:
-    try:
-        bindings = seen["NetworkSettings"]["Ports"][f"{port}/tcp"]
-        return Address(host="127.0.0.1", port=int(bindings[0]["HostPort"]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise MachineFault("the engine does not say where it has published the game's port") from error

@@ -15,8 +15,9 @@ import httpx
 import pytest
 import trio
 
-from coworld_drivers.docker import DockerDriver, DockerSite
+from coworld_drivers.docker import DockerDriver
 from coworld_drivers.docker_handle import DockerHandle
+from coworld_drivers.docker_site import DockerSite
 from coworld_drivers.driver import ExitKind, ExtraPort, Launch, MachineFault, Mount, Resources, StartFailed, Wanted
 from coworld_protocol.errors import PreconditionMissing
 from tests.docker_engine import Engine

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from coworld_drivers.docker_handle import State, judge, state_of
+from coworld_drivers.docker_state import State, judge, state_of
 from coworld_drivers.driver import ExitKind, MachineFault
 
 STARTED = "2026-01-01T00:00:00.1Z"
