@@ -9,7 +9,6 @@ import os
 import secrets
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from coworld_bench.worlds import World
 from coworld_drivers import ports
 from coworld_drivers.driver import Address, Launch, Mount
 from coworld_drivers.environment import role_environment
+from coworld_drivers.scratch import scratch
 from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.manifest import Runnable
@@ -51,7 +51,7 @@ def play_by_hand(world: World) -> ByHand:
     """
     plan = world.plan
     with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coworld-bench-")))
+        place = stack.enter_context(scratch("bench"))
         address = Address(host=ports.HOST, port=ports.claim())
         stack.callback(ports.release, address.port)
         tokens = [secrets.token_hex(16) for _ in plan.seats]

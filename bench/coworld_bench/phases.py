@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from coworld_bench.scenarios.orchard import folder
+from coworld_drivers.scratch import scratch
 
 __all__ = ["ROWS", "VARIANTS", "play_variant"]
 
@@ -30,8 +29,8 @@ _AROUND = frozenset({"starting", "probing", "closing", "checking", "done"})
 
 def play_variant(variant: str) -> dict[str, float]:
     """Play one episode; a value for each of `ROWS`."""
-    with tempfile.TemporaryDirectory(prefix="coworld-bench-") as directory:
-        output = Path(directory) / "run"
+    with scratch("bench") as directory:
+        output = directory / "run"
         command = [sys.executable, "-m", "coworld_actors", "run", str(folder()), "--variant", variant]
         done = subprocess.run([*command, "--json", "--quiet", "--output", output], capture_output=True, check=True)
         (episode,) = json.loads(done.stdout)["episodes"]

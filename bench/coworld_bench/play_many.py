@@ -12,7 +12,6 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncGenerator
 from importlib import import_module
@@ -31,6 +30,7 @@ from coworld_actors.runtime.opening import OpenDriver, open_runtime
 from coworld_bench.worlds import World, load_world, own_code
 from coworld_drivers.inproc import InprocDriver
 from coworld_drivers.process import ProcessDriver
+from coworld_drivers.scratch import scratch
 from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["Job", "Kind", "Played", "main", "play_many"]
@@ -167,9 +167,9 @@ class _Memory:
 
 
 async def _play(job: Job, world: World) -> Played:
-    with tempfile.TemporaryDirectory(prefix="coworld-bench-") as directory:
+    with scratch("bench") as directory:
         async with _table(job, world) as table:
-            round_ = _Round(table, world.plan, Path(directory), tidy=job.tidy)
+            round_ = _Round(table, world.plan, directory, tidy=job.tidy)
             await round_.play(job.warmup, min(job.parallel, 8), "warm")
             memory = _Memory()
             lag = _Lag()

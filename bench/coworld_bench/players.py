@@ -15,7 +15,6 @@ import itertools
 import operator
 import random
 import signal
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from coworld_actors.runtime.opening import OpenDriver, open_runtime
 from coworld_actors.traffic.latency import Latency, Series
 from coworld_actors.traffic.report import TapReport, seconds_text
 from coworld_bench.machine import machine
+from coworld_drivers.scratch import scratch
 
 __all__ = ["FEWEST", "QUANTILES", "Interval", "Measured", "PlayerFigures", "PlayersReport", "figures", "measure"]
 
@@ -167,7 +167,7 @@ async def measure(
     received: list[int] = []
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_at_signal, nursery.cancel_scope, received)
-        with tempfile.TemporaryDirectory(prefix="coworld-players-") as place:
+        with scratch("bench") as place:
             async with open_runtime(driver, name="bench-players", admission=Admission(parallel=1)) as runtime:
                 for at in range(rounds):
                     for turn in range(len(plans)):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 import trio
@@ -26,6 +24,7 @@ from coworld_actors.runtime.opening import OpenDriver
 from coworld_actors.runtime.place import Place
 from coworld_drivers.driver import ExitStatus, Pull
 from coworld_drivers.images import load_images
+from coworld_drivers.scratch import scratch
 from coworld_protocol.contract import ErrorType
 from coworld_protocol.errors import CoworldError, PreconditionMissing, alone
 
@@ -61,9 +60,8 @@ def show_replay(options: ReplayOptions) -> Outcome:
     """
     screen = Screen(options.detail, as_json=options.as_json)
     # The game's own directory is in it, and it may have made what we cannot remove.
-    with tempfile.TemporaryDirectory(prefix="coworld-replay-", ignore_cleanup_errors=True) as place:
-        scratch = Path(place)
-        found = find_replay(options.source, scratch)
+    with scratch("replay") as place:
+        found = find_replay(options.source, place)
         loaded, notes = manifest_of(found, options.manifest)
         images = load_images(loaded.directory, options.images)
         game = loaded.manifest.game
@@ -74,14 +72,14 @@ def show_replay(options: ReplayOptions) -> Outcome:
         )
         if options.manifest is None:
             screen.note(f"{game.name} {game.version} of {loaded.source} shows it, with the {name} driver")
-        own = scratch / "own"
+        own = place / "own"
         own.mkdir()
         spec = ReplaySpec(
             game=game,
             replay=found.file,
             own=own,
-            stdout=scratch / "stdout.log",
-            stderr=scratch / "stderr.log",
+            stdout=place / "stdout.log",
+            stderr=place / "stderr.log",
             compat=options.compat,
         )
         showing = _Showing(

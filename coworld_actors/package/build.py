@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +32,7 @@ from coworld_actors.package.sources import Sources
 from coworld_actors.package.template import Template, check_version, read_template
 from coworld_drivers.command import Completed, discard
 from coworld_drivers.docker_client import Docker, DockerRefused, EngineGone, Trouble, trouble_of
+from coworld_drivers.scratch import scratch
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
 from coworld_protocol.printable import printable
 
@@ -214,8 +214,8 @@ async def _build_dockerfile(
     docker: Docker, dockerfile: Path, sources: Sources, options: Sequence[str], log: Callable[[str], None]
 ) -> str:
     """Build; the image's id."""
-    with tempfile.TemporaryDirectory(prefix="coworld-build-") as scratch:
-        file = Path(scratch) / "id"
+    with scratch("build") as place:
+        file = place / "id"
         # A container of a step that failed or was called off goes, too.
         words = ("build", "--force-rm", "--iidfile", str(file), "--file", str(dockerfile), *options)
         await _follow(docker, (*words, str(sources.directory)), f"{dockerfile} was not built", log)

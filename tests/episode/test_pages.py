@@ -157,7 +157,7 @@ async def test_nobody_can_sit_down_at_a_game_without_a_port(tmp_path: Path) -> N
         with pytest.raises(PreconditionMissing, match="no port for a browser"):
             await run_episode(system, driver, spec)
         assert not (tmp_path / "run").exists()
-        short = build_plan(loaded, overrides=["max_ticks=2"])
+        short = build_plan(loaded, players=["greedy"], overrides=["max_ticks=2"])
         await run_episode(
             system, driver, EpisodeSpec(plan=short, directory=tmp_path / "run", reports=False), on_pages=told.append
         )

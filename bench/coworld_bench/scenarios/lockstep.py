@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
-from pathlib import Path
 
 import msgspec
 
@@ -19,6 +17,7 @@ from coworld_bench.plan import Cell, Plan, figure_of_rates
 from coworld_bench.rivals import RIVALS
 from coworld_bench.rivals.job import token
 from coworld_bench.scenarios.echo import size_name
+from coworld_drivers.scratch import scratch
 
 __all__ = ["CELLS", "PAIRS", "Pair", "run"]
 
@@ -134,7 +133,7 @@ def run(plan: Plan) -> list[Cell]:
 def play(plan: Plan, pair: Pair, players: int, size: int, *, pinned: bool = True) -> float:
     """One episode; ticks per second after the warm-up."""
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coworld-bench-")))
+        folder = stack.enter_context(scratch("bench"))
         unix = str(folder / "game.sock") if pair.unix else ""
         command = rival_command(
             RIVALS[pair.game],

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -20,6 +19,7 @@ from coworld_bench.harness import interleave
 from coworld_bench.plan import Cell, Plan, figure_of_rates
 from coworld_bench.rivals import RIVALS
 from coworld_bench.rivals.job import token
+from coworld_drivers.scratch import scratch
 from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
 
@@ -70,7 +70,7 @@ def run(plan: Plan) -> list[Cell]:
 def play(plan: Plan, name: str, seats: int, ticks: int) -> float:
     """One episode; ticks per second once everybody is seated."""
     with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coworld-bench-")))
+        place = stack.enter_context(scratch("bench"))
         config = place / "config.json"
         config.write_bytes(msgspec.json.encode(_config(seats, ticks)))
         environ = {"PYTHONPATH": os.pathsep.join(filter(None, (str(folder()), os.environ.get("PYTHONPATH", ""))))}
