@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from coworld_drivers.janitor import MARK, marked
-from tests.docker_engine import engine, python_image
+from tests.docker_engine import engine, left_on_the_engine, python_image
 from tests.docker_images import orchard_image, orchard_manifest, paint_arena_image, pip_image, sdk_image
 from tests.event_schema import EventSchema
 from tests.references import reference
@@ -76,7 +76,7 @@ def session_mark() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind(session_mark: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fail the session when a process, a socket, a pipe, a file descriptor or a temporary file of ours is left at its end.
+    """Fail the session when something of ours is left at its end: process, socket, pipe, descriptor, temporary file, container, network.
 
     Processes: the recursive children of this one, and whatever carries the session's mark in its environment, wherever it went.
     Temporary files: what is called `coworld...` in the session's own TMPDIR.
@@ -104,6 +104,7 @@ def nothing_left_behind(session_mark: str, tmp_path_factory: pytest.TempPathFact
             left = [*map(_describe, processes.values())]
             left += [f"file descriptor {number}: {target}" for number, target in sorted(files)]
             left += [f"temporary file: {name}" for name in litter]
+            left += left_on_the_engine(session_mark)
             if not left or time.monotonic() > deadline:
                 break
             time.sleep(0.1)

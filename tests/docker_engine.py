@@ -23,9 +23,10 @@ from typing import NamedTuple
 
 import pytest
 
+from coworld_drivers import labels
 from tests.docker_base import Interpreter, base_of
 
-__all__ = ["ROOT", "Engine", "alone", "engine", "python_base", "python_image"]
+__all__ = ["ROOT", "Engine", "alone", "engine", "left_on_the_engine", "python_base", "python_image"]
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache"
@@ -114,6 +115,24 @@ class Engine(NamedTuple):
     def has_buildx(self) -> bool:
         """Whether the client can use the newer builder."""
         return self.run("buildx", "version", check=False).returncode == 0
+
+
+def left_on_the_engine(mark: str) -> list[str]:
+    """Containers and networks of every run below this mark; none when there is no engine to ask."""
+    program = shutil.which("docker")
+    if program is None:
+        return []
+    found: list[str] = []
+    for kind, name, command in (
+        ("container", "{{.Names}}", ("container", "ls", "--all")),
+        ("network", "{{.Name}}", ("network", "ls")),
+    ):
+        shape = f'{name} {{{{.Label "{labels.MARK}"}}}}'
+        words = [program, *command, "--filter", f"label={labels.MARK}", "--format", shape]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False)
+        pairs = (line.split() for line in done.stdout.splitlines())
+        found += [f"{kind} {pair[0]}" for pair in pairs if len(pair) == 2 and f"{pair[1]}.".startswith(f"{mark}.")]
+    return found
 
 
 @contextmanager
