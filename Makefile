@@ -7,7 +7,7 @@ MINUTES ?= 30
 # The Autobahn suite runs on nothing newer.
 PYTHON27 ?= python2.7
 
-.PHONY: help demo test style types check install bench bench-actors soak autobahn clean
+.PHONY: help demo test style types check install bench bench-actors bench-containers soak autobahn clean
 
 help:
 	@echo "make demo    play one Orchard episode: game, four players, a reporter, a grader"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench   websockets, tap, codec and whole episodes, into docs/benchmarks.md (half an hour)"
 	@echo "make autobahn PYTHON27=...   the public websocket test suite, into docs/conformance.md"
 	@echo "make bench-actors   the actor core beside its rivals, with ratios"
+	@echo "make bench-containers   episodes from images beside the public reference's, into docs/benchmarks.md (four minutes)"
 	@echo "make soak    half an hour of episodes with crashes: memory and descriptors (MINUTES=30)"
 	@echo "make clean   remove what the other verbs made"
 
@@ -62,6 +63,9 @@ autobahn: .venv/.dev
 
 bench-actors: .venv/.dev
 	$(BIN)/python bench/actors.py
+
+bench-containers: .venv/.dev
+	$(BIN)/coworld-actors bench containers --docs docs/benchmarks.md
 
 soak: .venv/.dev
 	$(BIN)/python bench/soak.py --minutes $(MINUTES)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Caller", "gone", "left_of", "ordinary_user", "run_of"]
+__all__ = ["Caller", "gone", "left_of", "made_by", "ordinary_user", "run_of"]
 
 USER = 4242
 """A user and a group that no machine has."""
@@ -69,6 +69,18 @@ def run_of(episode: str) -> str:
     return found.pop()
 
 
-def _ask(*words: str) -> Sequence[str]:
+def made_by(pid: int) -> list[str]:
+    """Containers, running or not, and networks that a process of this machine has made and that are there."""
+    owner = '{{.Label "coworld.owner"}}'
+    listed = [*_lines("container", "ls", "--all", "--format", f"{{{{.Names}}}} {owner}")]
+    listed += _lines("network", "ls", "--filter", "label=coworld.owner", "--format", f"{{{{.Name}}}} {owner}")
+    return [line.split()[0] for line in listed if f":{pid}:" in line]
+
+
+def _lines(*words: str) -> Sequence[str]:
     done = subprocess.run(["docker", *words], capture_output=True, text=True, check=True, timeout=ASK_SECONDS)
-    return done.stdout.split()
+    return done.stdout.splitlines()
+
+
+def _ask(*words: str) -> Sequence[str]:
+    return [word for line in _lines(*words) for word in line.split()]

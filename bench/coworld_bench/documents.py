@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from coworld_bench import codec, episodes, tap, ws
+from coworld_bench import codec, containers, episodes, tap, ws
 from coworld_bench.episode_goals import judge_episodes
 from coworld_bench.goals import Goal, judge_tap, judge_ws
 from coworld_bench.machine import machine
@@ -22,7 +22,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """One run of one benchmark.
 
     Attributes:
-        benchmark: `ws`, `tap`, `codec` or `episodes`.
+        benchmark: `ws`, `tap`, `codec`, `episodes` or `containers`.
         machine: what it ran on, with versions.
         cores: where the two sides ran.
         generator: what made the load: `c` or `python`; empty where there was none.
@@ -51,14 +51,18 @@ BENCHMARKS: Mapping[str, Callable[[Plan], list[Cell]]] = {
     "tap": tap.measure,
     "codec": codec.measure,
     "episodes": episodes.measure,
+    "containers": containers.measure,
 }
 _JUDGES: Mapping[str, Callable[[list[Cell]], list[Goal]]] = {
     "ws": judge_ws,
     "tap": judge_tap,
     "episodes": judge_episodes,
+    "containers": containers.judge_containers,
 }
 _PACKAGES: Mapping[str, tuple[str, ...]] = {"ws": ws.PACKAGES, "codec": ("websockets", "wsproto")}
 _SKIPPED: Mapping[str, Callable[[], dict[str, str]]] = {"ws": ws.skipped, "episodes": episodes.skipped}
+_ALSO: Mapping[str, Callable[[], dict[str, str]]] = {"containers": containers.engine}
+"""What else a benchmark ran on."""
 _PINNED = frozenset({"ws", "tap"})
 """Those in which two sides have a core each, and one of them makes load."""
 
@@ -72,7 +76,7 @@ def measure(name: str, plan: Plan) -> Report:
     cells = BENCHMARKS[name](plan)
     return Report(
         benchmark=name,
-        machine=machine(*_PACKAGES.get(name, ())),
+        machine={**machine(*_PACKAGES.get(name, ())), **(_ALSO[name]() if name in _ALSO else {})},
         cores=plan.cores.note if name in _PINNED else "",
         generator=plan.generator if name in _PINNED else "",
         rounds=plan.rounds,
@@ -95,13 +99,16 @@ def title_of(cell: Cell, name: str) -> str:
         return next((pair.title for pair in PAIRS if pair.name == name), name)
     if name in episodes.CONTESTANTS:
         return episodes.CONTESTANTS[name]
+    if name in containers.CONTESTANTS:
+        return containers.CONTESTANTS[name]
     known = {"tap": tap.CONTESTANTS}.get(cell.scenario, codec.CONTESTANTS if cell.unit == "us" else ws.titles())
     return known.get(name, name)
 
 
 def marks(name: str) -> tuple[str, str]:
     """The lines between which a page has a benchmark's part."""
-    return f"<!-- bench {name}: written by `make bench` -->", f"<!-- bench {name}: end -->"
+    verb = "bench-containers" if name == "containers" else "bench"
+    return f"<!-- bench {name}: written by `make {verb}` -->", f"<!-- bench {name}: end -->"
 
 
 def write_block(path: Path, name: str, text: str) -> None:

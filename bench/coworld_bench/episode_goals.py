@@ -1,4 +1,4 @@
-"""The goals of `bench episodes`."""
+"""The goals of `bench episodes`, and what every goal of whole episodes is made with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from coworld_bench.goals import Goal, verdict_of
 from coworld_bench.harness import Spread, difference, ratio, spread
 from coworld_bench.plan import Cell
 
-__all__ = ["judge_episodes"]
+__all__ = ["goal", "judge_episodes"]
 
 
 def judge_episodes(cells: Sequence[Cell]) -> list[Goal]:
@@ -18,26 +18,26 @@ def judge_episodes(cells: Sequence[Cell]) -> list[Goal]:
         cell = next((each for each in cells if each.title == title), None)
         measured = _ratio(cell, "added-warm", "start-by-hand")
         measure = f"{title}: warm, beyond the game's own time, vs a cold start by hand"
-        goals.append(_goal(measure, "x", 0.15, 0.1, measured, at_most=True))
+        goals.append(goal(measure, "x", 0.15, 0.1, measured, at_most=True))
         if title == "Orchard duel":
             own = _value(cell, "added-warm")
-            goals.append(_goal(f"{title}: warm, beyond the game's own time", "ms", 60, 40, own, at_most=True))
+            goals.append(goal(f"{title}: warm, beyond the game's own time", "ms", 60, 40, own, at_most=True))
     process, inproc, alive = (_with(cells, row) for row in ("warm", "bare", "together"))
     flat = [cell for cell in cells if "cost" in cell.figures]
     goals += [
-        _goal("process driver, episodes per minute, warm vs cold", "x", 8, 12, _ratio(process, "warm", "cold")),
-        _goal("in-process vs the bare rules, one core each", "x", 0.4, 0.6, _ratio(inproc, "inproc", "bare")),
-        _goal("in-process vs process driver cold, all cores", "x", 200, 400, _ratio(inproc, "workers", "cold")),
-        _goal(
+        goal("process driver, episodes per minute, warm vs cold", "x", 8, 12, _ratio(process, "warm", "cold")),
+        goal("in-process vs the bare rules, one core each", "x", 0.4, 0.6, _ratio(inproc, "inproc", "bare")),
+        goal("in-process vs process driver cold, all cores", "x", 200, 400, _ratio(inproc, "workers", "cold")),
+        goal(
             "(bare rules vs process driver cold, all cores: no driver can be faster)",
             "x",
             200,
             400,
             _ratio(inproc, "bare-cores", "cold"),
         ),
-        _goal("all at once: share that was alive together and ended", "x", 1, 1, _share_alive(alive)),
-        _goal("all at once: memory for each episode", "KB", 1000, 500, _value(alive, "memory"), at_most=True),
-        _goal("all at once: lateness of the event loop, p99", "ms", 50, 20, _value(alive, "lag"), at_most=True),
+        goal("all at once: share that was alive together and ended", "x", 1, 1, _share_alive(alive)),
+        goal("all at once: memory for each episode", "KB", 1000, 500, _value(alive, "memory"), at_most=True),
+        goal("all at once: lateness of the event loop, p99", "ms", 50, 20, _value(alive, "lag"), at_most=True),
     ]
     cost = kept = None
     if len(flat) > 1:
@@ -45,13 +45,14 @@ def judge_episodes(cells: Sequence[Cell]) -> list[Goal]:
         kept = difference(*(cell.figures["growth"].value.values for cell in (flat[-1], flat[-2])))
     sizes = f", {flat[-1].title} vs {flat[0].connections}" if flat else ", the most vs the fewest"
     goals += [
-        _goal(f"processor time for each episode{sizes}", "x", 1.1, 1.05, cost, at_most=True),
-        _goal("memory that the most episodes leave beyond the second most", "MB", 5, 1, kept, at_most=True),
+        goal(f"processor time for each episode{sizes}", "x", 1.1, 1.05, cost, at_most=True),
+        goal("memory that the most episodes leave beyond the second most", "MB", 5, 1, kept, at_most=True),
     ]
     return goals
 
 
-def _goal(measure: str, unit: str, least: float, aim: float, measured: Spread | None, *, at_most: bool = False) -> Goal:
+def goal(measure: str, unit: str, least: float, aim: float, measured: Spread | None, *, at_most: bool = False) -> Goal:
+    """A goal and what was measured of it; None says that nothing was."""
     verdict = verdict_of(None if measured is None else measured.median, least, aim, at_most=at_most)
     return Goal(measure=measure, unit=unit, least=least, aim=aim, at_most=at_most, measured=measured, verdict=verdict)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,7 +18,16 @@ from coworld_bench.scenarios.orchard import folder
 from coworld_drivers.images import Image, ImageMap, load_images
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["ARENA_VERSION", "ENV_REFERENCE", "World", "arena_place", "load_world", "missing"]
+__all__ = [
+    "ARENA_VERSION",
+    "ENV_REFERENCE",
+    "World",
+    "arena_manifest",
+    "arena_place",
+    "load_world",
+    "missing",
+    "reference_at",
+]
 
 ARENA_VERSION = "0.1.26"
 ENV_REFERENCE = "COWORLD_BENCH_REFERENCE"
@@ -60,21 +71,41 @@ def load_world(name: str, settings: Sequence[str] = ()) -> World:
         loaded = load_manifest(folder())
         plan = build_plan(loaded, players=("greedy",), variant="duel", overrides=settings)
         return World(name=name, title="Orchard duel", plan=plan, images=load_images(loaded.directory, {}))
-    template = _template()
-    assert template is not None
-    filled = template.read_text(encoding="utf-8").replace("{{PAINTARENA_IMAGE}}", _ARENA_IMAGE)
-    document = json.loads(filled.replace("{{COMMISSIONER_IMAGE}}", "nowhere:1"))
-    document["game"]["version"] = ARENA_VERSION
-    plan = build_plan(check_manifest(document, source=str(template)), overrides=settings)
+    document = arena_manifest()
+    plan = build_plan(check_manifest(document, source=str(_template())), overrides=settings)
     place = arena_place()
     image = Image(root=place, python=place / "bin" / "python", source=ENV_REFERENCE)
     return World(name=name, title="Paint Arena", plan=plan, images=ImageMap({_ARENA_IMAGE: image}))
+
+
+def arena_manifest() -> dict[str, Any]:
+    """The reference's own manifest of Paint Arena, its blanks filled in; the commissioner's image exists nowhere."""
+    template = _template()
+    assert template is not None, "whoever asks has looked for what is missing"
+    filled = template.read_text(encoding="utf-8").replace("{{PAINTARENA_IMAGE}}", _ARENA_IMAGE)
+    document: dict[str, Any] = json.loads(filled.replace("{{COMMISSIONER_IMAGE}}", "nowhere:1"))
+    document["game"]["version"] = ARENA_VERSION
+    return document
 
 
 def arena_place() -> Path:
     """The virtual environment of the reference: as the variable says, or where the tests install it."""
     named = os.environ.get(ENV_REFERENCE)
     return Path(named) if named else Path(__file__).parents[2] / ".cache" / f"reference-{ARENA_VERSION}"
+
+
+@contextlib.contextmanager
+def reference_at(place: Path | None) -> Iterator[None]:
+    """Take the reference from a virtual environment, or that of a Python in one; None leaves it where it is."""
+    before = os.environ.get(ENV_REFERENCE)
+    if place is not None:
+        os.environ[ENV_REFERENCE] = str(place.absolute() if place.is_dir() else place.absolute().parent.parent)
+    try:
+        yield
+    finally:
+        if place is not None:
+            os.environ.pop(ENV_REFERENCE)
+            os.environ.update({} if before is None else {ENV_REFERENCE: before})
 
 
 def _template() -> Path | None:

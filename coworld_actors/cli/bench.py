@@ -65,7 +65,7 @@ def _options(*groups: tuple[Callable[[Command], Command], ...]) -> Callable[[Com
 @click.group(invoke_without_command=True)
 @click.pass_context
 def bench(context: click.Context) -> int:
-    """Measure: the transport beside its rivals, the tap, the codec, whole episodes, the players of a Coworld.
+    """Measure: the transport beside its rivals, the tap, the codec, whole episodes, containers, the players of a Coworld.
 
     Figures compare within one run, on one machine. A rival that is not installed is skipped and named; `pip install
     'coworld-actors[bench]'` brings all of them.
@@ -126,6 +126,28 @@ def episodes(only: tuple[str, ...], **options: Any) -> Callable[[], Outcome]:
 
 
 @bench.command()
+@click.option(
+    "--only",
+    metavar="NAME",
+    multiple=True,
+    help="Only this contestant (run-episode, run-docker, docker-run, run-docker-8, docker-run-8); may be given several times.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, path_type=Path),
+    metavar="VENV",
+    help="Virtual environment, or its Python, that has coworld 0.1.26 with its examples.  [default: COWORLD_BENCH_REFERENCE]",
+)
+@_options(_MEASURING[:2], _OUTPUT)
+def containers(only: tuple[str, ...], reference: Path | None, **options: Any) -> Callable[[], Outcome]:
+    """Episodes in containers: ours beside the public reference's, one and eight at once, and the same by hand.
+
+    Plays Paint Arena from the image coworld-paintarena:0.1.26, which has to be on the engine. Four minutes; --quick takes two.
+    """
+    return functools.partial(_measure, "containers", {**options, "seconds": None}, only=only, reference=reference)
+
+
+@bench.command()
 @click.option("--port", type=_PORT, required=True, help="Where to listen; 0 picks a free port and says which.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -165,15 +187,15 @@ def testee(url: str, agent: str, deflate: bool, cases: tuple[int, ...], debug: b
     return functools.partial(_play, url, agent, deflate, cases)
 
 
-def _measure(name: str, options: dict[str, Any], only: tuple[str, ...] = ()) -> Outcome:
-    from coworld_bench import documents, tables
+def _measure(name: str, options: dict[str, Any], only: tuple[str, ...] = (), reference: Path | None = None) -> Outcome:
+    from coworld_bench import documents, tables, worlds
     from coworld_bench.cores import plan_cores
     from coworld_bench.plan import Plan, quiet
 
     quick = options["quick"]
     plan = Plan(
         rounds=options["rounds"] or (2 if quick else 5),
-        seconds=0.0 if name == "episodes" else options["seconds"] or (0.2 if quick else 0.3),
+        seconds=0.0 if name in {"episodes", "containers"} else options["seconds"] or (0.2 if quick else 0.3),
         warmup=0.1,
         quick=quick,
         cores=plan_cores(),
@@ -183,7 +205,8 @@ def _measure(name: str, options: dict[str, Any], only: tuple[str, ...] = ()) -> 
     for path in (options["save"], options["docs"]):
         if path is not None and not path.parent.is_dir():
             raise PreconditionMissing(f"{path} cannot be written: there is no such directory.", todo="make it first")
-    report = documents.measure(name, plan)
+    with worlds.reference_at(reference):
+        report = documents.measure(name, plan)
     if not options["as_json"]:
         from rich.console import Console
 

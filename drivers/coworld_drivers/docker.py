@@ -16,7 +16,7 @@ from typing import Self
 import trio
 
 from coworld_drivers import docker_gc, labels
-from coworld_drivers.docker_client import Docker
+from coworld_drivers.docker_client import Docker, EngineGone
 from coworld_drivers.docker_disk import DiskWatch
 from coworld_drivers.docker_engine import Engine, ask_engine
 from coworld_drivers.docker_images import Images
@@ -85,7 +85,8 @@ class DockerDriver:
         self.lifeline.owner.require()
         manager = self._nursery_manager = trio.open_nursery()
         nursery = self._nursery = await manager.__aenter__()
-        await nursery.start(self.docker.serve)
+        # Nothing is awaited here: a driver that is entered while everything is being cancelled is left in good order.
+        nursery.start_soon(self.docker.serve)
         nursery.start_soon(self.usage.serve)
         nursery.start_soon(self.disks.serve)
         nursery.start_soon(docker_gc.sweep_at_start, self.docker, self.note)
@@ -121,6 +122,9 @@ class DockerDriver:
                     await remove()
                 except MachineFault as refused:
                     reasons[f"{refused.what}: {refused.evidence}"] = None
+                    if isinstance(refused, EngineGone):
+                        # It has been waited for. The janitor waits longer, and keeps nobody.
+                        break
             if limit.cancelled_caught:
                 reasons[f"the engine took more than {CLOSE_SECONDS:g} s"] = None
         if reasons:

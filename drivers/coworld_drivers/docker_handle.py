@@ -16,7 +16,7 @@ import trio
 from coworld_drivers.command import Completed
 from coworld_drivers.docker_client import Docker, Trouble, trouble_of
 from coworld_drivers.docker_output import ContainerOutput
-from coworld_drivers.docker_state import State, judge, published, state_of
+from coworld_drivers.docker_state import State, judge, published, refusal, state_of
 from coworld_drivers.driver import Address, ExitKind, ExitStatus, LogFailed, MachineFault, StartFailed, Usage
 from coworld_drivers.output import OutputLog
 from coworld_protocol.errors import InternalFault
@@ -127,6 +127,8 @@ class DockerHandle:
         self._started_at = 0.0
         self._asked = False
         self._killed = False
+        # Whether it has ended and is about to be started again, elsewhere.
+        self._between = False
         self._verdict = ""
         self._status: ExitStatus | None = None
         self._ended = trio.Event()
@@ -218,7 +220,7 @@ class DockerHandle:
 
     async def owns_address(self) -> bool:
         """Always while it runs: the engine gives a port to one container."""
-        return self._address is not None and self._status is None
+        return self._address is not None and self._status is None and not self._between
 
     async def port_taken(self) -> bool:
         """Never: the engine chooses a free one."""
@@ -259,7 +261,7 @@ class DockerHandle:
                     seen = await self._look()
                     state = state_of(seen)
         if not state.started:
-            raise self._refusal(state.error or said)
+            raise refusal(self._role, state.error or said)
         self._started_at = trio.current_time()
         if self._meter is not None:
             self._meter.close()
@@ -303,16 +305,6 @@ class DockerHandle:
             while len(said) < _CHUNK and (data := await client.stderr.receive_some(_CHUNK)):
                 said += data
         return " ".join(said.decode(errors="replace").split())[-400:]
-
-    def _refusal(self, said: str) -> StartFailed:
-        command = "exec" in said and any(sign in said for sign in _COMMAND)
-        return (StartFailed if command else MachineFault)(
-            f"{self._role} could not be started",
-            evidence=said or "the engine gives no reason",
-            todo="correct the manifest's `run`, or the image's entry point"
-            if command
-            else "run `coworld-actors doctor`, and look at the engine's log",
-        )
 
     async def follow(self) -> None:
         """Carry its output until it ends and record the end. To be run once, as a task, after `start`."""
@@ -362,12 +354,14 @@ class DockerHandle:
         if trio.current_time() - self._started_at > SECOND_CHANCE:
             return False
         old = self._container.name
+        self._between = True
         self._container = await again()
         await self._docker.remove(old)
         try:
             await self.start()
         except StartFailed as error:
             raise _Gone(error.what, evidence=error.evidence) from error
+        self._between = False
         return True
 
     async def _finish(self) -> None:
@@ -397,15 +391,3 @@ class DockerHandle:
 
 class _Gone(MachineFault):
     """The container is not there any more."""
-
-
-_COMMAND = (
-    "executable file not found",
-    "no such file or directory",
-    "permission denied",
-    "exec format error",
-    "is a directory",
-    "not a directory",
-    "no command specified",
-)
-"""What an engine says of a command that cannot be executed; everything else it says is its own trouble."""

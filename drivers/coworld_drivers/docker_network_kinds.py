@@ -3,9 +3,9 @@
 On an engine for Linux:
 
 - *Isolated seats*: `--internal`, with no address of this machine. Its members reach each other, and nobody else reaches them or is
-  reached. Two limits are the engine's: the players of one episode can reach each other too; and where the kernel's `rp_filter` is 0
-  (systemd sets 2), a player that asks for a device and for no routing, which needs no privilege, can send single datagrams to
-  this machine. No answer gets back, so there is no connection.
+  reached. Two limits are the engine's: the players of one episode can reach each other too; and where the kernel's `rp_filter` is 0,
+  a player that asks for a device and for no routing, which needs no privilege, can send single datagrams to any address of this
+  machine. No answer gets back, so there is no connection. With 1 or 2 they are dropped: the bridge has no address.
 - *Seats with a doorway*: `--internal`, and this machine has the gateway's address. What listens there, or on every address of
   this machine, can be reached at that address; with the same trick what listens on any of its addresses, those of loopback
   excepted. Nothing beyond this machine can.
@@ -23,8 +23,8 @@ What depends on the engine's version, looked up from 20.10 to 29:
   that was started with DOCKER_IGNORE_BR_NETFILTER_ERROR (28 and later) or `iptables: false` (any): there games reach each other.
 - Of several networks with a gateway the first by name has a container's default route and published ports (from 28 on a
   priority can be given as well): "front" is before "seats".
-- The engine's name server asks a resolver on this machine's loopback address on behalf of internal networks before 23.0.11, 25.0.5
-  and 26.0. A container's `--dns` prevents that, a network cannot.
+- The engine's name server asks a resolver on this machine's loopback address on behalf of internal networks, until it was mended for
+  CVE-2024-29018 (release notes of 25.0.5 and 26.0; 23.0.11). A container's `--dns` prevents that, a network cannot.
 """
 
 from __future__ import annotations

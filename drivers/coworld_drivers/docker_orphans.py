@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -13,7 +14,8 @@ from coworld_drivers.labels import RUN
 __all__ = ["Orphans"]
 
 SETTLE_SECONDS = 3.0
-"""How long an engine may go on making a container after its client was killed; 2 s were seen with 64 at once."""
+"""How long an engine may go on making a container after its client was killed, or as long as it took for the slowest of this run if
+that is longer; 2 s were seen with 64 at once."""
 
 REMOVAL_SECONDS = 20.0
 """For the removal of all that is found."""
@@ -33,17 +35,20 @@ class Orphans:
         self._docker = docker
         self._run = run
         self._any = False
-        self._last = -SETTLE_SECONDS
+        self._last = -math.inf
+        self._slowest = 0.0
 
     @contextmanager
     def making(self) -> Generator[None]:
         """A container is being made in the body; unless that ends well, one may appear later."""
         self._any = True
+        start = trio.current_time()
         try:
             yield
         except BaseException:
             self._last = trio.current_time()
             raise
+        self._slowest = max(self._slowest, trio.current_time() - start)
 
     async def remove(self) -> None:
         """Remove every container of the run, also one that appears only now. Bounded.
@@ -64,7 +69,8 @@ class Orphans:
                     again=lambda trouble: trouble in {Trouble.BUSY, Trouble.ENGINE_AWAY, Trouble.NOT_FOUND},
                 )
                 left = listed.text.split()
-                if not left and trio.current_time() >= self._last + SETTLE_SECONDS:
+                settled = self._last + max(SETTLE_SECONDS, min(self._slowest, REMOVAL_SECONDS / 2))
+                if not left and trio.current_time() >= settled:
                     return
                 if left:
                     await self._docker.client.call("rm", "--force", "--volumes", *left, timeout=REMOVAL_SECONDS)

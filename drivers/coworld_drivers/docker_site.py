@@ -96,7 +96,11 @@ class DockerSite:
     async def take_network(self, seats: int, doorway: bool) -> None:
         """Get a network for game and players; used by the driver, once."""
         try:
-            self.private = await self._driver.networks.take(seats, doorway=doorway, outside=self._driver.outside)
+            taken = await self._driver.networks.take(seats, doorway=doorway, outside=self._driver.outside)
+            if self._closed:
+                self._driver.networks.give_back(taken)
+            else:
+                self.private = taken
         except DockerRefused as refused:
             self._no_network = refused
         finally:

@@ -1,4 +1,4 @@
-"""What the engine says of a container: whether it runs, how it ended, where its port is."""
+"""What the engine says of a container: whether it runs, why it could not be started, how it ended, where its port is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from coworld_drivers.driver import Address, ExitKind, ExitStatus, MachineFault
+from coworld_drivers.driver import Address, ExitKind, ExitStatus, MachineFault, StartFailed
 
-__all__ = ["State", "judge", "published", "state_of"]
+__all__ = ["State", "judge", "published", "refusal", "state_of"]
 
 _NEVER = "0001-01-01T00:00:00Z"
 """What the engine says of a moment that has not come."""
@@ -52,6 +52,35 @@ def state_of(seen: Mapping[str, Any]) -> State:
         return msgspec.convert(seen.get("State"), State, strict=False)
     except msgspec.ValidationError as error:
         raise MachineFault("the engine's description of a container cannot be read", evidence=str(error)) from error
+
+
+_COMMAND = (
+    "executable file not found",
+    "no such file or directory",
+    "permission denied",
+    "exec format error",
+    "is a directory",
+    "not a directory",
+    "no command specified",
+)
+"""What an engine says of a command that cannot be executed; everything else it says is its own trouble."""
+
+
+def refusal(role: str, said: str) -> StartFailed:
+    """Why a container was not started; a `MachineFault` unless its command cannot be executed.
+
+    Args:
+        role: the launch's name.
+        said: by the engine, or by its client.
+    """
+    command = "exec" in said and any(sign in said for sign in _COMMAND)
+    return (StartFailed if command else MachineFault)(
+        f"{role} could not be started",
+        evidence=said or "the engine gives no reason",
+        todo="correct the manifest's `run`, or the image's entry point"
+        if command
+        else "run `coworld-actors doctor`, and look at the engine's log",
+    )
 
 
 def judge(state: State, *, asked: bool, killed: bool, engine_left: bool) -> ExitStatus:

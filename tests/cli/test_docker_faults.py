@@ -274,7 +274,7 @@ def test_a_player_that_takes_too_much(
     def edit(manifest: dict[str, Any]) -> None:
         greedy = next(player for player in manifest["player"] if player["id"] == "random")
         greedy |= {"run": ["python", "-c", code], "resources": {"limits": dict(resources)}}
-        manifest["certification"]["game_config"] |= {"tick_timeout_seconds": 1, "connect_timeout_seconds": 5}
+        manifest["certification"]["game_config"] |= {"tick_timeout_seconds": 1, "player_connect_timeout_seconds": 30}
 
     runs.change(edit)
     process = runs.start("--no-reports")

@@ -200,7 +200,7 @@ def test_trust_says_what_it_relaxed(orchard_manifest: Path, tmp_path: Path) -> N
     ("arguments", "code", "words"),
     [
         (["coworld-test-nowhere:1", "--pull", "never"], 3, "coworld-test-nowhere:1"),
-        (["img_0b6c3f3e-6a53-4a4e-9a6c-0d8b3d3b6a11"], 3, "img_0b6c3f3e-6a53-4a4e-9a6c-0d8b3d3b6a11"),
+        (["img_0b6c3f3e-6a53-4a4e-9a6c-0d8b3d3b6a11"], 2, "img_0b6c3f3e-6a53-4a4e-9a6c-0d8b3d3b6a11"),
         (["cmd:python bot.py"], 2, "program of this machine"),
         (["py:bot:play"], 2, "program of this machine"),
     ],
@@ -222,13 +222,31 @@ def test_what_cannot_be_a_container_starts_nothing(
         assert document["verdict"]["blame"] not in {"game", "players"}
 
 
+def test_everything_that_is_wrong_with_images_is_told_together(orchard_manifest: Path, tmp_path: Path) -> None:
+    """Two images are nowhere: both are in one refusal, and nothing was started."""
+    names = ("coworld-test-nowhere:1", "coworld-test-nowhere:2")
+
+    def wrong(document: dict[str, Any]) -> None:
+        for player, image in zip(document["player"], names, strict=False):
+            player["image"] = image
+
+    changed(orchard_manifest, wrong)
+    chosen = ("greedy", "random", "--variant", "duel", "--driver", "docker", "--pull", "never", "--output", "out")
+    done = command("run", orchard_manifest, *chosen, cwd=tmp_path)
+    assert done.returncode == 3, done.stdout + done.stderr
+    said = done.stderr.replace("\n", "")
+    assert all(name in said for name in names), done.stderr
+    assert "Traceback" not in said
+    assert not list(tmp_path.glob("out/logs/*"))
+
+
 def test_a_game_is_reached_at_its_extra_port(orchard_manifest: Path, tmp_path: Path) -> None:
     """On this machine's loopback, where a variable says."""
 
     def listening(document: dict[str, Any]) -> None:
         game = document["game"]["runnable"]
         game["run"] = ["python", "-c", LISTENING]
-        game["env"] = {"COWORLD_LOCAL_EXTRA_PORTS": "9321:9321"}
+        game["env"] = {"COWORLD_LOCAL_EXTRA_PORTS": "9321"}
 
     changed(orchard_manifest, listening)
     chosen = ("--variant", "duel", *short(), "--no-reports", "--driver", "docker", "--output", "out")
@@ -241,11 +259,11 @@ def test_a_game_is_reached_at_its_extra_port(orchard_manifest: Path, tmp_path: P
     )
     log = tmp_path / "out/logs/game.stdout.log"
     end = time.monotonic() + PATIENCE
-    while not (log.exists() and (found := re.search(r"port: (\d+)\n", log.read_text()))):
+    while not (log.exists() and (found := re.search(r"port: (127\.0\.0\.1:\d+)\n", log.read_text()))):
         assert time.monotonic() < end
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/", timeout=60) as answer:
+    with urllib.request.urlopen(f"http://{found[1]}/", timeout=60) as answer:
         assert answer.read() == b"the other port"
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said

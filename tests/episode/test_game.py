@@ -17,6 +17,7 @@ from coworld_actors.episode.spec import Limits
 from coworld_actors.episode.verdict import Blame, EndReason
 from coworld_drivers import ports
 from coworld_drivers.driver import Launch
+from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.lifeline import start_failed
 from coworld_drivers.process import ProcessSite
 from tests import strangers
@@ -111,7 +112,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, bool], None]:
     """Makes the kernel refuse a role's process, or its log, with an error number."""
 
     def prepare(name: str, number: int, log: bool) -> None:
-        spawn, open_logs = ProcessSite._spawn, ProcessSite._open_logs
+        spawn, start = ProcessSite._spawn, ProcessSite.start
 
         async def refusing(self: ProcessSite, launch: Launch, *rest: object) -> trio.Process:
             if launch.name == name and not log:
@@ -119,13 +120,13 @@ def refuse(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int, bool], None]:
                 raise start_failed(name, error) from error
             return await spawn(self, launch, *rest)  # type: ignore[arg-type]
 
-        def opening(self: ProcessSite, launch: Launch, logs: list) -> None:  # type: ignore[type-arg]
+        async def starting(self: ProcessSite, launch: Launch) -> ProcessHandle:
             if launch.name == name and log:
                 launch.stdout.mkdir()
-            open_logs(self, launch, logs)
+            return await start(self, launch)
 
         monkeypatch.setattr(ProcessSite, "_spawn", refusing)
-        monkeypatch.setattr(ProcessSite, "_open_logs", opening)
+        monkeypatch.setattr(ProcessSite, "start", starting)
 
     return prepare
 
