@@ -17,11 +17,12 @@ import pytest
 import trio
 
 from coworld_drivers import warm, warm_template
-from coworld_drivers.driver import Connections, ExitKind, Launch, StartFailed
+from coworld_drivers.driver import Connections, ExitKind, Launch, Mount, StartFailed
 from coworld_drivers.handle import ProcessHandle
 from coworld_drivers.images import load_images
 from coworld_drivers.janitor import MARK, marked
 from coworld_drivers.process import ProcessDriver, ProcessSite
+from coworld_protocol import contract
 
 PROGRAMS = Path(__file__).parent / "programs"
 PATIENCE = 60.0
@@ -41,7 +42,7 @@ class Kitchen:
         own = self.root.parent / f"own-{self.number}"
         own.mkdir()
         fields.setdefault("stdout", own / "out.log")
-        fields.setdefault("writes", (own,))
+        fields.setdefault("mounts", (Mount(path=own, at=contract.CONTAINER_OWN, writable=True),))
         return Launch(name=f"role-{self.number}", role="player", image="kitchen", run=run, **fields)
 
     async def start(self, *run: str, **fields: object) -> ProcessHandle:
@@ -108,10 +109,10 @@ async def test_a_forked_role_sees_what_a_started_one_sees(tmp_path, way):
         assert (await handle.wait()).ok, handle.tail(20_000)
         first, *rest = launch.stdout.read_text().splitlines()
         assert rest == ["last wordsatexit ran", "deleted"]
-        own = str(launch.writes[0])
+        own = str(launch.mounts[0].path)
         found = json.loads(first.replace(own, "OWN").replace(handle.mark, "MARK"))
         found["own"]["handle"] = handle.pid
-        assert (launch.writes[0] / "unflushed").read_text() == "written"
+        assert (launch.mounts[0].path / "unflushed").read_text() == "written"
         return found["seen"], found["own"]
 
     env = {"COGAME_X": "1", "OTHER": "ä"}

@@ -61,8 +61,8 @@ def test_the_facades_take_what_open_runtime_takes(facade: object) -> None:
         (AsyncioRuntime, Runtime, set()),
         (SyncRuntime, Runtime, set()),
         # What the runtime calls of its handles is nobody else's.
-        (AsyncioEpisode, EpisodeHandle, {"admitted", "closing", "settle", "settled", "take"}),
-        (SyncEpisode, EpisodeHandle, {"admitted", "closing", "settle", "settled", "take"}),
+        (AsyncioEpisode, EpisodeHandle, {"admitted", "closing", "settle", "settled", "show", "take"}),
+        (SyncEpisode, EpisodeHandle, {"admitted", "closing", "settle", "settled", "show", "take"}),
         (AsyncioEvents, Subscription, {"close", "take", "when_closed"}),
         (SyncEvents, Subscription, {"take", "when_closed"}),
     ],
