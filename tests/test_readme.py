@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
+import click
+import pytest
+
+from coworld_actors.cli import cli
 from coworld_actors.cli.exits import Exit
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SHOWN = re.compile(r"^(?:\$ |    )?(coworld-actors .*)$", re.MULTILINE)
 
 
 async def test_the_embedding_example_plays(tmp_path: Path) -> None:
@@ -40,3 +47,24 @@ def test_every_page_that_is_linked_exists() -> None:
     """No link of the page leads nowhere."""
     for target in re.findall(r"\]\(([\w/.]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_every_page_is_linked() -> None:
+    """A page that nobody finds is none."""
+    assert {path.name for path in PAGES[1:]} <= set(re.findall(r"\]\(docs/(\w+\.md)\)", README))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_is_shown_exists_with_its_options(page: Path) -> None:
+    """In every block of README and docs."""
+    for block in re.findall(r"^```\w*\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
+        for line in SHOWN.findall(block):
+            words = iter(shlex.split(line, comments=True)[1:])
+            command: click.Command = cli
+            for word in words:
+                if isinstance(command, click.Group):
+                    assert word in command.commands, line
+                    command = command.commands[word]
+                elif word.startswith("-") and word != "-":
+                    known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+                    assert word.partition("=")[0] in known, line

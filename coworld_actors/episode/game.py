@@ -33,8 +33,9 @@ one that starts by itself after a tenth."""
 EAGER_HEALTH_POLL = 0.04
 """The longest pause while most games are still expected to become healthy: the reference's Paint Arena takes 0.4 s."""
 
-EAGER = 3.0
-"""Seconds for which pauses are kept short; after that they grow up to the contract's period, which is for slow starters."""
+LATENESS = 12
+"""Later a pause is at most this share of the time waited so far, up to the contract's period: whoever starts slowly, as all do where
+many start at once, is asked less often, and learns of it hardly later in proportion."""
 
 PORT_ATTEMPTS = 5
 """Starts on ever new ports before a taken port is the verdict."""
@@ -117,7 +118,7 @@ class Game(Role[Reached | Served]):
     async def _healthy(self, handle: Handle) -> bool:
         """Wait until the game is healthy; False when somebody else has its port."""
         pause = FIRST_HEALTH_POLL
-        eager_until = trio.current_time() + EAGER
+        began = trio.current_time()
         while True:
             if handle.status is not None:
                 status = await handle.wait()
@@ -134,8 +135,8 @@ class Game(Role[Reached | Served]):
                 await self._referee.tell(HealthAnswer(at=trio.current_time(), answer=answer))
             with trio.move_on_after(pause):
                 await handle.wait()
-            eager = trio.current_time() < eager_until
-            pause = min(2 * pause, EAGER_HEALTH_POLL if eager else contract.HEALTH_POLL)
+            longest = max(EAGER_HEALTH_POLL, (trio.current_time() - began) / LATENESS)
+            pause = min(2 * pause, longest, contract.HEALTH_POLL)
 
     async def _give_up(self, fault: StartFault, status: ExitStatus | None = None, detail: str = "") -> NoReturn:
         await self._referee.tell(NeverServed(at=trio.current_time(), fault=fault, status=status, detail=detail))

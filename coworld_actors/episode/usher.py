@@ -17,8 +17,8 @@ __all__ = ["Usher"]
 LOOK_PAUSE = 0.05
 """Seconds between looks at who is connected; they end when everybody has been seen."""
 
-LOOK_SHARE = 20
-"""A look is followed by a pause of at least so many times its length: looking costs at most a twentieth of a core."""
+LOOK_SHARE = 40
+"""A look is followed by a pause of at least so many times its length: each episode's looks cost at most a fortieth of a core."""
 
 
 class Usher(Actor[None]):

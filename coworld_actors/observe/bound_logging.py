@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any
-
-import structlog
+from typing import TYPE_CHECKING, Any
 
 from coworld_actors.actors.current import current_actor
 from coworld_protocol.printable import printable
+
+if TYPE_CHECKING:
+    import structlog
 
 __all__ = ["ActorFilter", "bind_actor", "bound_logger"]
 
@@ -65,6 +66,8 @@ def bound_logger(logger: logging.Logger) -> structlog.stdlib.BoundLogger:
     Its lines have one text, `event key=value ...`, for handlers that show nothing else, and every value as an attribute of the
     record for those that do. A field whose name a record needs for itself is called `event_NAME` there.
     """
+    import structlog  # noqa: PLC0415 - with asyncio, which comes with it, a tenth of the time in which a command is loaded
+
     bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logger,
         processors=[structlog.stdlib.filter_by_level, _as_text_and_fields, structlog.stdlib.render_to_log_kwargs],

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import trio
 
-from coworld_actors.package.output import carried_files, checked, write_manifest
+from coworld_actors.package.output import Carried, carried_files, checked, write_manifest
 from coworld_actors.package.services import (
     CONTENT_TAG,
     Service,
@@ -53,6 +53,14 @@ _NO_BASE: Final = re.compile(
     r"|TLS handshake timeout|network is unreachable|registry-1\.docker\.io|i/o timeout",
     re.IGNORECASE,
 )
+
+_STEP_FAILED: Final = re.compile(r"returned a non-zero code|did not complete successfully", re.IGNORECASE)
+"""What the engine's own builder and the newer one say of a RUN whose program failed."""
+
+_SHOWN_LINES: Final = 5
+"""Last lines in an error: whoever asked for quiet has seen none."""
+
+_ADVICE: Final = "correct the step that docker complains about, and build again; without -q all of its output is shown"
 
 _ENGINE: Final = re.compile(r"cannot connect to the docker daemon|error during connect", re.IGNORECASE)
 
@@ -155,7 +163,7 @@ async def build_package(
     else:
         docker = Docker(environ)
         services = await find_services(docker, sources)
-    files = () if template is None else _check(template, services, wishes)
+    carried = Carried() if template is None else _check(template, services, wishes, sources)
     used = [each for each in services if template is None or any(name in template.wanted for name in each.placeholders)]
     if wishes.dry_run:
         return _summary(
@@ -170,18 +178,19 @@ async def build_package(
         document = template.filled(known, wishes.version)
         data, loaded = checked(document, source=str(sources.output), directory=sources.output.parent)
         warnings = loaded.warnings
-        write_manifest(sources.output, data, directory=template.directory, files=files)
+        write_manifest(sources.output, data, directory=template.directory, carried=carried)
     return _summary(sources, template, services, images, wishes, warnings)
 
 
-def _check(template: Template, services: Sequence[Service], wishes: Wishes) -> tuple[Path, ...]:
+def _check(template: Template, services: Sequence[Service], wishes: Wishes, sources: Sources) -> Carried:
     """Refuse now what would be refused once everything is built; the files that the manifest names."""
     places = by_placeholder(services, template.wanted)
     provisional = {name: f"{each.repository}:{CONTENT_TAG}{'0' * 12}" for name, each in places.items()}
     template.refuse_unknown(provisional)
     document = template.filled(provisional, wishes.version)
     checked(document, source=template.source, directory=template.directory)
-    return carried_files(document, template.directory, source=template.source)
+    assert sources.output is not None
+    return carried_files(document, template.directory, source=template.source, output=sources.output)
 
 
 async def _images(
@@ -352,9 +361,14 @@ async def _follow(docker: Docker, words: Sequence[str], what: str, log: Callable
 def _failure(what: str, code: int, said: Sequence[str], complaints: Sequence[str]) -> CoworldError:
     text = "\n".join((*said, *complaints))
     trouble = trouble_of(Completed(code=code, stdout=b"", stderr="\n".join(complaints)))
-    last = next((line for line in (*reversed(complaints), *reversed(said)) if line.strip()), f"exit code {code}")
+    lines = [line for line in (*said, *complaints) if line.strip()] or [f"exit code {code}"]
+    last = lines[-1]
+    shown = " | ".join(lines[-_SHOWN_LINES:])
+    if _STEP_FAILED.search(text):
+        # Whatever the step said, and however much it sounds like us: it ran, so its base was there.
+        return Refused(what, evidence=shown, todo=_ADVICE)
     # A registry that refuses a connection sounds like an engine that does.
-    base_missing = _NO_BASE.search(text) and not _ENGINE.search(text)
+    base_missing = _NO_BASE.search(last) and not _ENGINE.search(last)
     if trouble in {Trouble.ENGINE_AWAY, Trouble.FORBIDDEN} and not base_missing:
         return EngineGone(what, trouble, evidence=last)
     if base_missing:
@@ -363,7 +377,7 @@ def _failure(what: str, code: int, said: Sequence[str], complaints: Sequence[str
             evidence=last,
             todo="check its name and the network, or build on another one (--build-arg, where the Dockerfile takes its base from one)",
         )
-    return Refused(what, evidence=last, todo="read docker's output above, correct that step and build again")
+    return Refused(what, evidence=shown, todo=_ADVICE)
 
 
 async def _pass_on(stream: trio.abc.ReceiveStream, kept: deque[str], log: Callable[[str], None]) -> None:

@@ -56,7 +56,7 @@ def find_sources(
         output: in place of `dist/coworld_manifest.json`.
 
     Raises:
-        Refused: there is nothing to build, an output without a template, or the output is one of the sources.
+        Refused: there is nothing to build, an output without a template, or the output is one of the sources or a directory.
     """
     if compose is not None and dockerfile is not None:
         raise Refused("--compose and --dockerfile do not go together", todo="leave one of them out")
@@ -83,6 +83,11 @@ def find_sources(
         )
     if template is not None:
         output = directory / OUTPUT if output is None else output.absolute()
+    if output is not None and output.is_dir():
+        raise Refused(
+            f"the manifest cannot be written to {output}, which is a directory",
+            todo=f"name a file with --output, {output / MANIFEST_FILE} for example",
+        )
     for path in (template, compose, dockerfile):
         if path is None:
             continue

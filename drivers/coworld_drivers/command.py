@@ -22,6 +22,9 @@ MOST_CALLS = 16
 OUTPUT_LIMIT = 16 * 1024 * 1024
 """Bytes of an answer that are read; whoever says more is not the client we know."""
 
+DRAIN_SECONDS = 2.0
+"""For what a client has said before it ended."""
+
 _CHUNK = 64 * 1024
 
 
@@ -90,8 +93,9 @@ class Client:
         async with self.room:
             process = await self.start(args, env=env, stdin=bool(stdin))
             out, err = bytearray(), bytearray()
+            ended = False
             try:
-                with trio.move_on_after(timeout) as limit:
+                with trio.move_on_after(timeout):
                     async with trio.open_nursery() as pumps:
                         if process.stdin is not None:
                             pumps.start_soon(_feed, process.stdin, stdin)
@@ -100,11 +104,15 @@ class Client:
                         pumps.start_soon(self._take, process.stdout, out)
                         pumps.start_soon(self._take, process.stderr, err)
                         await process.wait()
+                        ended = True
+                        # A process that it started and left behind can hold its pipes open.
+                        pumps.cancel_scope.deadline = trio.current_time() + DRAIN_SECONDS
             finally:
                 # Restores: no client of ours is left, cancelled or not.
                 await discard(process)
-        code = None if limit.cancelled_caught else process.returncode
-        return Completed(code=code, stdout=bytes(out), stderr=err.decode(errors="replace"))
+        return Completed(
+            code=process.returncode if ended else None, stdout=bytes(out), stderr=err.decode(errors="replace")
+        )
 
     async def start(
         self, args: tuple[str, ...], *, env: Mapping[str, str] | None = None, stdin: bool = False

@@ -18,7 +18,7 @@ import trio
 from coworld_drivers import docker_gc, labels
 from coworld_drivers.docker_client import Docker, EngineGone
 from coworld_drivers.docker_disk import DiskWatch
-from coworld_drivers.docker_engine import Engine, ask_engine
+from coworld_drivers.docker_engine import Engine, ask_engine, pin_engine
 from coworld_drivers.docker_images import Images
 from coworld_drivers.docker_networks import Networks
 from coworld_drivers.docker_orphans import Orphans
@@ -27,6 +27,7 @@ from coworld_drivers.docker_usage import UsageWatches
 from coworld_drivers.driver import MachineFault, Pull, Wanted
 from coworld_drivers.environment import child_mark
 from coworld_drivers.lifeline import Lifeline
+from coworld_drivers.sharing import Shared
 from coworld_protocol.errors import alone
 
 __all__ = ["DockerDriver"]
@@ -74,6 +75,7 @@ class DockerDriver:
         self.writable_roots: set[str] = set()
         self._log = log
         self._engine: Engine | None = None
+        self._asking: Shared[Engine] = Shared()
         self._announced = False
         self._count = 0
         self._killers: list[int] = []
@@ -140,8 +142,9 @@ class DockerDriver:
         Raises:
             PreconditionMissing: with everything that is missing, not only the first; also when no engine answers.
         """
-        await self.lifeline.ensure()
+        # The janitor is told of the engine that is found now.
         await self.engine()
+        await self.lifeline.ensure()
         try:
             async with trio.open_nursery() as both:
                 # Every episode needs it, and it takes as long as a look at the images.
@@ -160,8 +163,12 @@ class DockerDriver:
             EngineGone: none answers.
         """
         if self._engine is None:
-            self._engine = await ask_engine(self.docker)
+            self._engine = await self._asking.of(self._meet)
         return self._engine
+
+    async def _meet(self) -> Engine:
+        await pin_engine(self.docker)
+        return await ask_engine(self.docker)
 
     def _announce(self, engine: Engine) -> None:
         """Say once what roles are not kept from."""
@@ -229,9 +236,9 @@ class DockerDriver:
     @asynccontextmanager
     async def _site(self, episode: str, seats: int, doorway: bool) -> AsyncGenerator[DockerSite]:
         failure: BaseException | None = None
-        await self.lifeline.ensure()
         # Before anything of it exists: what the engine is decides how it is confined.
         engine = await self.engine()
+        await self.lifeline.ensure()
         self._announce(engine)
         front = await self.networks.front(outside=self.outside)
         async with trio.open_nursery() as nursery:

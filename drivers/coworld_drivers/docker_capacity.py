@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from coworld_drivers.docker_client import Docker, EngineGone, Trouble, trouble_of
+from coworld_drivers.command import Completed
+from coworld_drivers.docker_client import Docker, DockerRefused, EngineGone, Trouble, trouble_of
 from coworld_drivers.docker_network_kinds import MOST_GAMES, Kind, prefix_for
 from coworld_drivers.docker_subnets import FRONT_PREFIXES, FRONT_SHARE, Subnets, host_routes, ranges_of
 
@@ -61,11 +62,19 @@ async def subnets_in_use(docker: Docker) -> list[IPv4Network]:
     if not ids:
         return []
     form = "{{json .IPAM.Config}}"
-    done = await docker.client.call("network", "inspect", "--format", form, *ids, timeout=_LOOK_SECONDS)
-    # One that is gone in the meantime is complained about; what is known of the others is on stdout.
-    if not done.ok and trouble_of(done) is not Trouble.NOT_FOUND:
-        what = "the engine's networks cannot be looked at"
-        raise EngineGone(what, trouble_of(done), evidence=done.complaint)
+
+    def weigh(done: Completed) -> Trouble | None:
+        # One that is gone in the meantime is complained about; what is known of the others is on stdout.
+        trouble = None if done.ok else trouble_of(done)
+        return None if trouble is Trouble.NOT_FOUND else trouble
+
+    what = "the engine's networks cannot be looked at"
+    try:
+        done = await docker.ask(
+            *("network", "inspect", "--format", form, *ids), what=what, timeout=_LOOK_SECONDS, weigh=weigh
+        )
+    except DockerRefused as refused:
+        raise EngineGone(what, refused.trouble, evidence=refused.evidence) from refused
     found: list[IPv4Network] = []
     try:
         for line in done.stdout.splitlines():

@@ -17,7 +17,10 @@ from coworld_drivers.driver import MachineFault
 from coworld_drivers.janitor import MARK
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["Docker", "DockerRefused", "EngineGone", "Trouble", "find_docker", "trouble_of"]
+__all__ = ["LOCAL", "Docker", "DockerRefused", "EngineGone", "Trouble", "find_docker", "trouble_of"]
+
+LOCAL = "unix://"
+"""How the address of an engine of this machine begins."""
 
 CALL_SECONDS = 30.0
 """For one call; the slowest that was seen on a busy machine, a start, took 6 s."""
@@ -31,6 +34,8 @@ PATIENCE = 20.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
 
+
+_ENDPOINT = ("context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 
 MOST_STARTS = 16
 """Containers that are being started at a time; an engine works on a few at once, and its other callers wait meanwhile."""
@@ -169,9 +174,6 @@ class Docker:
         times_away: answers so far that said that no engine is there; when it has not changed, the engine was never seen to be away.
     """
 
-    # An engine that has been away for the whole of its patience is asked once more each time, and not waited for again.
-    _away_since: float | None = None
-
     def __init__(self, environ: Mapping[str, str] = os.environ, *, mark: str = "", patience: float = PATIENCE) -> None:
         client_environ = {**environ, "LC_ALL": "C", "DOCKER_CLI_HINTS": "false"}
         client_environ.pop(MARK, None)
@@ -180,11 +182,27 @@ class Docker:
         self.client = Client(find_docker(environ), client_environ)
         self.patience = patience
         self.times_away = 0
+        # An engine that has been away for the whole of its patience is asked once more each time, and not waited for again.
+        self._away_since: float | None = None
         self.starting = trio.CapacityLimiter(MOST_STARTS)
         self._inspecting = _Batch(self._inspect_all)
         self._removing = _Batch(self._remove_all)
         # Containers are removed while everything around is cancelled; `close` ends it.
         self._scope = trio.CancelScope(shield=True)
+
+    async def endpoint(self) -> str:
+        """Where the client finds its engine, such as `unix:///var/run/docker.sock`; empty when it does not say.
+
+        Raises:
+            MachineFault: the client cannot be started.
+        """
+        done = await self.client.call(*_ENDPOINT, timeout=LOOK_SECONDS)
+        return done.text if done.ok else ""
+
+    def pin(self, endpoint: str) -> None:
+        """Stay with this engine, whatever a user's settings will say; every environment that was taken from here stays, too."""
+        self.client.environ["DOCKER_HOST"] = endpoint
+        self.client.environ.pop("DOCKER_CONTEXT", None)
 
     async def serve(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Answer `inspect` and `remove` until `close`. To be run once, as a task."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from coworld_drivers.driver import ExtraPort, Launch, Mount, Resources, StartFailed
+from coworld_drivers.labels import as_options
 from coworld_protocol import contract
 from coworld_protocol.errors import InternalFault
 
@@ -49,17 +50,23 @@ SCRATCH_PLACES = ("/tmp", "/var/tmp", "/run")  # noqa: S108 - in the container
 STOP_SECONDS = 5
 """What the engine gives a role that somebody else stops."""
 
-LOG_FILE_LIMIT = "32m"
-"""What the engine itself keeps of a role's output, for when our reader of it is lost; twice what we keep of one stream."""
+LOG_OPTIONS = ("max-size=64m", "max-file=1", "compress=false", "mode=blocking")
+"""What the engine itself keeps of a role's output, for when our reader of it is lost; four times what we keep of one stream. All are
+said, for an engine that has others by default merges them with ours, and refuses some mixtures."""
 
 _LINE_LIMIT = 60_000
 """Bytes of one line of a file with variables; the client reads lines of at most 65536."""
 
+_WORD_LIMIT = 128 * 1024 - 1
+"""Bytes of one word or variable that a process can be started with (Linux, MAX_ARG_STRLEN)."""
+
 _CLIENTS_OWN = re.compile(
-    r"DOCKER_.*|BUILDKIT_.*|BUILDX_.*|(HTTPS?|NO|ALL|FTP)_PROXY|HOME|PATH|LC_.*|LANG|XDG_.*|SSH_.*|TMPDIR",
+    r"DOCKER_.*|BUILDKIT_.*|BUILDX_.*|(HTTPS?|NO|ALL|FTP)_PROXY|HOME|PATH|LC_.*|LANG|XDG_.*|SSH_.*|TMPDIR"
+    r"|LD_.*|GLIBC_.*|MALLOC_.*|GCONV_PATH|LOCPATH|NLSPATH|RES_OPTIONS|LOCALDOMAIN|HOSTALIASES|TZ|TZDIR"
+    r"|GO[A-Z0-9]+|SSL_CERT_.*|OTEL_.*|COWORLD_ACTORS_.*",
     re.IGNORECASE,
 )
-"""Variables that the client itself would obey if it were given them."""
+"""Variables that the client itself, its loader or its libraries would obey if they were given them."""
 
 
 class Confinement(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +81,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
         pids: whether the engine can limit processes.
         memory: whether the engine can limit memory.
         cpus: processors of the engine's machine, the most that can be asked for; 0 when it cannot limit them.
+        labelled: whether SELinux on the engine's machine keeps roles from directories that are not labelled for them.
     """
 
     user: str = ""
@@ -84,6 +92,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     pids: bool = True
     memory: bool = True
     cpus: float = 1.0
+    labelled: bool = False
 
 
 class Joined(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +117,12 @@ class Variables(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         lines: for `--env-file`.
         named: for the client's own environment, with `--env NAME`.
+        spoken: for `--env NAME=VALUE`; public ones only.
     """
 
     lines: bytes
     named: Mapping[str, str]
+    spoken: Mapping[str, str]
 
 
 def bounded(wanted: Resources, confinement: Confinement) -> Resources:
@@ -166,40 +177,75 @@ def role_variables(launch: Launch, extra: Mapping[str, str], *, own_home: bool) 
     return env
 
 
-def variables(env: Mapping[str, str], who: str) -> Variables:
+def variables(env: Mapping[str, str], who: str, secret: Collection[str] = ()) -> Variables:
     """Split variables by how the client is told of them.
 
-    A file of variables knows no line breaks and no long lines; the client's own environment does, but the client obeys some of
-    what it finds there.
+    A file of variables knows no line breaks and no long lines. What has them and is secret goes by the client's own environment, which
+    never holds anything else: whoever writes a manifest could make the client, a program of this machine, do what they want. The rest
+    is as public as the manifest that it comes from, and goes by argv.
+
+    Args:
+        env: all of a role's.
+        who: how messages name the role.
+        secret: names of those that nobody else on this machine may see.
 
     Raises:
-        StartFailed: one of them can be passed in neither way; named without its value.
+        StartFailed: one of them can be passed in no way; named without its value.
     """
     lines: list[str] = []
     named: dict[str, str] = {}
+    spoken: dict[str, str] = {}
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
             raise _unpassable(who, name)
         line = f"{name}={value}"
         try:
-            long = len(line.encode()) > _LINE_LIMIT
+            size = len(line.encode())
         except UnicodeEncodeError:
             raise _unpassable(who, name) from None
         plain = re.fullmatch(r"[^\s#=\ufeff][^\s=]*", name) is not None
-        if plain and not long and not re.search(r"[\r\n]", value):
+        if not plain or size > _WORD_LIMIT:
+            raise _unpassable(who, name)
+        if size <= _LINE_LIMIT and not re.search(r"[\r\n]", value):
             lines.append(line)
-        elif plain and not _CLIENTS_OWN.fullmatch(name):
+        elif name not in secret:
+            spoken[name] = value
+        elif not _CLIENTS_OWN.fullmatch(name):
             named[name] = value
         else:
             raise _unpassable(who, name)
-    return Variables(lines="".join(f"{line}\n" for line in lines).encode(), named=named)
+    return Variables(lines="".join(f"{line}\n" for line in lines).encode(), named=named, spoken=spoken)
 
 
 def _unpassable(who: str, name: str) -> StartFailed:
     return StartFailed(
         f"{who} could not be started: its variable {name!r} cannot be passed to a container",
-        todo="use a name without blanks and '=', and for PATH, HOME and the like a value without line breaks",
+        todo="use a name without blanks and '=', a value of less than 128 KiB, and for secrets that are called like PATH, HOME or "
+        "LD_PRELOAD one without line breaks",
     )
+
+
+def _passable(run: Sequence[str], who: str) -> Sequence[str]:
+    """The words of a role's command.
+
+    Raises:
+        StartFailed: no process can be started with them.
+    """
+    if run and not run[0]:
+        raise StartFailed(
+            f"{who} could not be started: its `run` begins with an empty word", todo="name a program there"
+        )
+    for word in run:
+        try:
+            passable = "\0" not in word and len(word.encode()) <= _WORD_LIMIT
+        except UnicodeEncodeError:
+            passable = False
+        if not passable:
+            raise StartFailed(
+                f"{who} could not be started: a word of its `run` cannot be passed to a process",
+                todo="remove NUL characters and lone surrogates, and put what has 128 KiB or more into a file",
+            )
+    return run
 
 
 def create_words(
@@ -212,9 +258,9 @@ def create_words(
     ports: Sequence[ExtraPort],
     resources: Resources,
     confinement: Confinement,
-    named: Sequence[str],
+    variables: Variables,
 ) -> list[str]:
-    """The client's words, `create` first; variables come in by stdin and its environment (see `Variables`).
+    """The client's words, `create` first; those variables that are not among them come in by stdin and environment.
 
     Args:
         launch: the role.
@@ -225,14 +271,18 @@ def create_words(
         ports: further ports to publish; each with its outside.
         resources: what it gets; all set.
         confinement: how far it is kept from the machine.
-        named: variables to be taken from the client's environment.
+        variables: the role's.
+
+    Raises:
+        StartFailed: no process can be started with its `run`.
     """
+    run = _passable(launch.run, launch.name)
     words = ["create", "--name", name, "--hostname", launch.name[:63].rstrip("-.")]
-    for key, value in labels.items():
-        words += ["--label", f"{key}={value}"]
+    words += as_options(labels)
     # An init: without one, a first process that handles no SIGTERM cannot be stopped and reaps no orphans.
     words += ["--init", "--restart", "no", "--stop-timeout", str(STOP_SECONDS), "--pull", "never", "--no-healthcheck"]
-    words += ["--log-driver", "json-file", "--log-opt", f"max-size={LOG_FILE_LIMIT}", "--log-opt", "max-file=1"]
+    # Not `json-file`: it changes what is not UTF-8, and a line of 8 bytes takes 80 of the limit.
+    words += ["--log-driver", "local", *(word for option in LOG_OPTIONS for word in ("--log-opt", option))]
     words += ["--network", joined.network]
     if joined.ip:
         words += ["--ip", joined.ip]
@@ -252,11 +302,11 @@ def create_words(
                 place = str(PurePosixPath(mount.at) / hidden)
                 words += ["--mount", _fields(["type=tmpfs", f"dst={place}", "tmpfs-size=4096", "tmpfs-mode=0555"])]
     words += ["--env-file", "/dev/stdin"]
-    for variable in named:
+    for variable in (*variables.named, *(f"{key}={value}" for key, value in variables.spoken.items())):
         words += ["--env", variable]
-    if launch.run:
-        words += ["--entrypoint", launch.run[0]]
-    return [*words, image, *launch.run[1:]]
+    if run:
+        words += ["--entrypoint", run[0]]
+    return [*words, image, *run[1:]]
 
 
 def _limits(resources: Resources, confinement: Confinement) -> list[str]:
@@ -279,6 +329,8 @@ def _confinement(confinement: Confinement) -> list[str]:
         words += ["--user", confinement.user]
     if confinement.user_namespace:
         words += ["--userns", confinement.user_namespace]
+    if confinement.labelled:
+        words += ["--security-opt", "label=disable"]
     if not confinement.capabilities:
         words += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     if not confinement.writable_root:

@@ -6,11 +6,11 @@ import os
 
 import msgspec
 
-from coworld_drivers.docker_client import Docker, DockerRefused, Trouble
+from coworld_drivers.docker_client import LOCAL, Docker, DockerRefused, Trouble
 from coworld_drivers.docker_create import Confinement
 from coworld_protocol.errors import PreconditionMissing
 
-__all__ = ["OLDEST", "Engine", "ask_engine"]
+__all__ = ["OLDEST", "Engine", "ask_engine", "pin_engine"]
 
 OLDEST = (20, 10)
 """The first engine whose client knows `--pull` for `create`."""
@@ -73,6 +73,8 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
         }
         if missing := [name for name, there in lacking.items() if not there]:
             found.append(f"this engine cannot limit {', '.join(missing)} of a role")
+        if self._has("selinux"):
+            found.append("SELinux does not confine roles: they could not use their directories")
         return tuple(found)
 
     def confinement(self, *, trust: bool, writable_root: bool) -> Confinement:
@@ -92,10 +94,31 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True, rename="pascal"):
             swap=self.swap_limit,
             pids=self.pids_limit,
             cpus=float(self.ncpu) if self.cpu_cfs_quota else 0.0,
+            # Labelling what is mounted would change the caller's files.
+            labelled=self._has("selinux"),
         )
 
     def _has(self, option: str) -> bool:
         return any(f"name={option}" in each.split(",") for each in self.security_options or ())
+
+
+async def pin_engine(docker: Docker) -> None:
+    """Stay with the engine that the client's settings name now: they may change while roles run.
+
+    Raises:
+        PreconditionMissing: it is not one of this machine, whose directories roles are given and on whose ports games are reached.
+    """
+    endpoint = await docker.endpoint()
+    if not endpoint:
+        # A client that cannot say this has more to complain about.
+        return
+    if not endpoint.startswith(LOCAL):
+        raise PreconditionMissing(
+            "the docker driver needs an engine of this machine: roles use its directories and ports",
+            evidence=f"the docker client's engine is {endpoint.partition('://')[0]}://...",
+            todo="unset DOCKER_HOST or DOCKER_CONTEXT, or `docker context use default`; or run there where the engine is",
+        )
+    docker.pin(endpoint)
 
 
 async def ask_engine(docker: Docker) -> Engine:

@@ -16,8 +16,8 @@ from contextlib import suppress
 import msgspec
 import trio
 
-from coworld_drivers.docker_client import Docker, EngineGone, Trouble
-from coworld_drivers.labels import ACTOR, EPISODE, OWNER, RUN, VERSION, having, is_alive
+from coworld_drivers.docker_client import LOCAL, Docker, EngineGone, Trouble
+from coworld_drivers.labels import ACTOR, EPISODE, OWNER, RUN, VERSION, having, is_alive, name_prefix, of_this_run
 from coworld_drivers.lifeline import Will
 from coworld_protocol.errors import PreconditionMissing
 
@@ -157,7 +157,7 @@ def wills(docker: Docker, run: str) -> tuple[Will, ...]:
         Kind.NETWORK: ("network", "ls", "--no-trunc", "--quiet"),
     }
     return tuple(
-        Will(list=(program, *listings[kind], *having(RUN, run)), remove=(program, *removal), environ=environ)
+        Will(list=(program, *listings[kind], *of_this_run(run)), remove=(program, *removal), environ=environ)
         for kind, removal in _REMOVALS.items()
     )
 
@@ -175,7 +175,7 @@ async def find_leftovers(docker: Docker, *, patience: float | None = None) -> Le
     """
     found = [each for kind in Kind for each in await _list(docker, kind, patience)]
     alive = {owner: is_alive(owner) for owner in {each.owner for each in found}}
-    if None in alive.values() and await _is_here(docker):
+    if None in alive.values() and (await docker.endpoint()).startswith(LOCAL):
         alive = {owner: is_alive(owner, engine_is_here=True) for owner in alive}
     return Leftovers(
         dead=tuple(each for each in found if alive[each.owner] is False),
@@ -209,8 +209,9 @@ async def _list(docker: Docker, kind: Kind, patience: float | None) -> list[Left
             created=_unix_time(row.created),
         )
         for row in rows
-        # All that everything of ours carries: one label alone may be somebody else's word.
-        if row.id and row.owner and row.run and row.version
+        # All that everything of ours carries: one label alone may be somebody else's word, and an image that was made of a
+        # container of ours passes all of them on to containers of other names.
+        if row.id and row.owner and row.run and row.version and row.name.startswith(name_prefix(row.run))
     ]
 
 
@@ -221,14 +222,6 @@ def _unix_time(text: str) -> float | None:
     with suppress(ValueError, OverflowError):
         return datetime.datetime.strptime(" ".join(found.groups()), "%Y-%m-%d %H:%M:%S %z").timestamp()
     return None
-
-
-async def _is_here(docker: Docker) -> bool:
-    """Whether the client talks to an engine through a socket of this machine."""
-    done = await docker.client.call(
-        "context", "inspect", "--format", "{{.Endpoints.docker.Host}}", timeout=REMOVAL_SECONDS
-    )
-    return done.ok and done.text.startswith("unix://")
 
 
 async def remove_leftovers(docker: Docker, leftovers: Leftovers) -> Removal:

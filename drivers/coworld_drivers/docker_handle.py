@@ -25,8 +25,9 @@ __all__ = ["Container", "DockerHandle", "Meter"]
 
 _CHUNK = 64 * 1024
 
-FIRST_LOOK = 0.03
-"""Seconds until the first look at a container that is being started; the fastest start that was seen took 0.2 s."""
+FIRST_LOOK = 0.08
+"""Seconds until the first look at a container that is being started. The fastest start that was seen took 0.2 s; a look that comes
+when the engine has begun with it is answered when it is done, an earlier one is in vain."""
 LOOK = 0.15
 """The longest pause between two such looks."""
 
@@ -276,6 +277,9 @@ class DockerHandle:
         give_up = trio.current_time() + START_SECONDS
         pause = FIRST_LOOK
         while True:
+            with trio.move_on_after(pause):
+                await client.wait()
+            pause = min(2 * pause, LOOK)
             # Looked at before the engine is asked: its last word is then newer than the client's end.
             client_ended = client.poll() is not None
             seen = await self._look()
@@ -287,9 +291,6 @@ class DockerHandle:
                     f"{self._role} was not started: the engine did not do it within {START_SECONDS:g} s",
                     todo="look at the engine's log, or run fewer episodes at a time",
                 )
-            with trio.move_on_after(pause):
-                await client.wait()
-            pause = min(2 * pause, LOOK)
 
     async def _look(self) -> Mapping[str, Any]:
         seen = await self._docker.inspect(self._container.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from ipaddress import IPv4Network
 
 import msgspec
@@ -13,6 +13,7 @@ from coworld_drivers.docker_capacity import subnets_in_use
 from coworld_drivers.docker_client import Docker, DockerRefused, EngineGone, Trouble
 from coworld_drivers.docker_network_kinds import Kind, Network, here, options_of, prefix_for, room_of
 from coworld_drivers.docker_subnets import FRONT_PREFIXES, FRONT_SHARE, VARIABLE, Subnets, host_routes, ranges_of
+from coworld_drivers.labels import as_options, name_prefix, of_this_run
 from coworld_drivers.sharing import Shared
 
 __all__ = ["Network", "Networks"]
@@ -55,7 +56,8 @@ class Networks:
         self, docker: Docker, *, run: str, labels: Mapping[str, str], environ: Mapping[str, str] = os.environ
     ) -> None:
         self._docker = docker
-        self._prefix = f"coworld-{run[:12]}-"
+        self._run = run
+        self._prefix = name_prefix(run)
         self._labels = dict(labels)
         self._subnets = Subnets(ranges_of(environ))
         self._count = 0
@@ -67,6 +69,8 @@ class Networks:
         self._taken: dict[str, _Made] = {}
         # Names of which the engine may yet make a network, and since when nobody waits for its answer.
         self._unsure: dict[str, float] = {}
+        # Names of which the engine has made one.
+        self._made: set[str] = set()
 
     async def front(self, *, outside: bool) -> Network:
         """The network that games are published from; made when it is first asked for.
@@ -183,16 +187,16 @@ class Networks:
     async def _attempt(self, kind: Kind, subnet: IPv4Network) -> str:
         self._count += 1
         name = f"{self._prefix}{kind.word}-{self._count}"
-        labels = [word for key, value in self._labels.items() for word in ("--label", f"{key}={value}")]
         self._unsure[name] = trio.current_time()
         sure = False
         try:
             await self._docker.ask(
-                *("network", "create", *options_of(kind, subnet), *labels, name),
+                *("network", "create", *options_of(kind, subnet), *as_options(self._labels), name),
                 what=f"the network {name} cannot be made",
                 again=lambda _: False,
             )
             sure = True
+            self._made.add(name)
         except DockerRefused as refused:
             sure = not isinstance(refused, EngineGone) and refused.trouble is not Trouble.BUSY
             raise
@@ -237,7 +241,9 @@ class Networks:
         complaint = ""
         seconds = CLOSE_SECONDS + EACH_SECONDS * self._count
         with trio.move_on_after(seconds) as limit:
-            while True:
+            # The rule: all that was ever made is there, and everything is known; then one call is enough.
+            gone = bool(self._made) and await self._remove(self._made, seconds)
+            while self._unsure or not gone:
                 done = await self._docker.client.call("network", "ls", *self._of_this_run(), timeout=seconds)
                 left = [word for word in done.text.split() if word.startswith(self._prefix)] if done.ok else []
                 if left:
@@ -261,9 +267,12 @@ class Networks:
                 todo="run `coworld-actors gc` when their containers are gone",
             )
 
+    async def _remove(self, names: Collection[str], seconds: float) -> bool:
+        done = await self._docker.client.call("network", "rm", *sorted(names), timeout=seconds)
+        return done.ok
+
     def _of_this_run(self) -> list[str]:
-        labels = [word for key, value in self._labels.items() for word in ("--filter", f"label={key}={value}")]
-        return ["--format", "{{.Name}}", "--filter", f"name={self._prefix}", *labels]
+        return ["--format", "{{.Name}}", *of_this_run(self._run)]
 
 
 def _explained(refused: DockerRefused) -> DockerRefused:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import trio
 
 from coworld_drivers.docker_client import LOOK_SECONDS, Docker, DockerRefused, Trouble
-from coworld_drivers.labels import RUN
+from coworld_drivers.labels import of_this_run
 
 __all__ = ["Orphans"]
 
@@ -63,7 +63,7 @@ class Orphans:
         with trio.move_on_after(REMOVAL_SECONDS) as limit:
             while True:
                 listed = await self._docker.ask(
-                    *("ps", "--all", "--quiet", "--no-trunc", "--filter", f"label={RUN}={self._run}"),
+                    *("ps", "--all", "--quiet", "--no-trunc", *of_this_run(self._run)),
                     what="what is left of this run cannot be listed",
                     timeout=LOOK_SECONDS,
                     again=lambda trouble: trouble in {Trouble.BUSY, Trouble.ENGINE_AWAY, Trouble.NOT_FOUND},

@@ -40,7 +40,7 @@ RECENT = 4096
 
 _OWN_WORDS = re.compile(
     rb'^(?:time="[^"\n]*" level=(?:error|fatal)|unexpected EOF|error during connect|error waiting for container|Error response from daemon'
-    rb"|Cannot connect to the Docker daemon)[^\n]*\n?(?:[^\n]*\n?){0,3}\Z",
+    rb"|Cannot connect to the Docker daemon)[^\n]*(?:\n[^\n]*){0,3}\n?\Z",
     re.MULTILINE,
 )
 """How the last lines of a client look that complains by itself, in the words of clients from 20.10 to 28."""

@@ -58,6 +58,13 @@ MAKING_LOOK = 0.2
 """Seconds between two looks at a container that is being made for a client that is gone."""
 
 
+NO_SETTINGS = {"DOCKER_CONFIG": "/nonexistent/docker"}
+"""For the client that makes containers: its own settings would give the user's proxies, with their passwords, to every role."""
+
+ALREADY_JOINED = "already exists in network"
+"""What an engine says of a second call of which the first was heard, and its answer lost."""
+
+
 class DockerSite:
     """Where the containers of one episode run together; made by `DockerDriver.open_site`.
 
@@ -92,6 +99,7 @@ class DockerSite:
         self._ports: tuple[ExtraPort, ...] = ()
         self._closed = False
         self._created: set[str] = set()
+        self._removals: dict[str, trio.Event] = {}
 
     async def take_network(self, seats: int, doorway: bool) -> None:
         """Get a network for game and players; used by the driver, once."""
@@ -210,7 +218,9 @@ class DockerSite:
         words = ("network", "connect", "--ip", host, private.name, name)
         try:
             await self._driver.docker.ask(*words, what="the game cannot be put into the network of its players")
-        except DockerRefused:
+        except DockerRefused as refused:
+            if ALREADY_JOINED in refused.evidence:
+                return host
             seen = await self._driver.docker.inspect(name)
             if seen is not None and not state_of(seen).over:
                 raise
@@ -219,10 +229,12 @@ class DockerSite:
     async def _create(self, launch: Launch, *, writable_root: bool) -> Container:
         driver = self._driver
         number = driver.number()
-        name = f"coworld-{driver.run[:12]}-{number}-{launch.name}"[:120]
+        name = f"{labels.name_prefix(driver.run)}{number}-{launch.name}"[:120]
         ports = self._extra_ports(launch)
         own_home = not driver.trust
-        vars_ = variables(role_variables(launch, port_variables(ports), own_home=own_home), launch.name)
+        vars_ = variables(
+            role_variables(launch, port_variables(ports), own_home=own_home), launch.name, launch.secret_env.keys()
+        )
         confinement = self._confinement(writable_root=writable_root)
         words = create_words(
             launch,
@@ -233,7 +245,7 @@ class DockerSite:
             ports=ports,
             resources=bounded(launch.resources, confinement),
             confinement=confinement,
-            named=tuple(vars_.named),
+            variables=vars_,
         )
         self._created.add(name)
         with driver.orphans.making():
@@ -254,7 +266,7 @@ class DockerSite:
         give_up = trio.current_time() + docker.patience
         while True:
             try:
-                await docker.ask(*words, what=what, stdin=vars_.lines, env=vars_.named)
+                await docker.ask(*words, what=what, stdin=vars_.lines, env={**vars_.named, **NO_SETTINGS})
             except DockerRefused as refused:
                 # The name is ours alone: an earlier try of the same call has taken it, although its answer was lost.
                 if refused.trouble is not Trouble.CONFLICT or trio.current_time() > give_up:
@@ -306,10 +318,18 @@ class DockerSite:
                 await self._remove(handle.container)
 
     async def _remove(self, name: str) -> None:
-        """Remove a container; one that stays is left to the nets behind this one."""
-        with suppress(MachineFault):
-            await self._driver.docker.remove(name)
-            self._created.discard(name)
+        """Remove a container; one that stays is left to the nets behind this one. Who comes second waits for the first."""
+        if name in self._removals:
+            await self._removals[name].wait()
+            return
+        over = self._removals[name] = trio.Event()
+        try:
+            with suppress(MachineFault):
+                await self._driver.docker.remove(name)
+                self._created.discard(name)
+        finally:
+            del self._removals[name]
+            over.set()
 
     def _refuse_when_closed(self, launch: Launch) -> None:
         if self._closed:

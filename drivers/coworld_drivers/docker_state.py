@@ -54,31 +54,24 @@ def state_of(seen: Mapping[str, Any]) -> State:
         raise MachineFault("the engine's description of a container cannot be read", evidence=str(error)) from error
 
 
-_COMMAND = (
-    "executable file not found",
-    "no such file or directory",
-    "permission denied",
-    "exec format error",
-    "is a directory",
-    "not a directory",
-    "no command specified",
-)
-"""What an engine says of a command that cannot be executed; everything else it says is its own trouble."""
+_ROLES_OWN = ("no command specified", "chdir to cwd")
+"""What an engine says when there is nothing to run, or the image's working directory is not for everybody; a program that is missing
+is noticed in the container, by the init. Everything else is the engine's own trouble."""
 
 
 def refusal(role: str, said: str) -> StartFailed:
-    """Why a container was not started; a `MachineFault` unless its command cannot be executed.
+    """Why a container was not started; a `MachineFault` unless its image or `run` is the reason.
 
     Args:
         role: the launch's name.
         said: by the engine, or by its client.
     """
-    command = "exec" in said and any(sign in said for sign in _COMMAND)
-    return (StartFailed if command else MachineFault)(
+    own = any(sign in said for sign in _ROLES_OWN)
+    return (StartFailed if own else MachineFault)(
         f"{role} could not be started",
         evidence=said or "the engine gives no reason",
-        todo="correct the manifest's `run`, or the image's entry point"
-        if command
+        todo="correct the manifest's `run`, or the image's entry point and working directory; with --trust it is its own user"
+        if own
         else "run `coworld-actors doctor`, and look at the engine's log",
     )
 

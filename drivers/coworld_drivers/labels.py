@@ -41,8 +41,10 @@ __all__ = [
     "as_owner",
     "having",
     "is_alive",
+    "name_prefix",
     "of_role",
     "of_run",
+    "of_this_run",
     "owner_label",
 ]
 
@@ -77,6 +79,19 @@ def of_role(episode: str, role: str, actor: str) -> dict[str, str]:
 def as_options(labels: Mapping[str, str]) -> tuple[str, ...]:
     """Labels as words of a `create`."""
     return tuple(word for name, value in labels.items() for word in ("--label", f"{name}={value}"))
+
+
+def name_prefix(run: str) -> str:
+    """How the name of every container and network of a run begins."""
+    return f"coworld-{run[:12]}-"
+
+
+def of_this_run(run: str) -> tuple[str, ...]:
+    """Words of a listing that shows only what a run has made.
+
+    By label and name: an image that was made of a container of ours has our labels, and gives them to containers of other names.
+    """
+    return (*having(RUN, run), "--filter", f"name={name_prefix(run)}")
 
 
 def having(label: str, value: str | None = None) -> tuple[str, ...]:

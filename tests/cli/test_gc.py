@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from coworld_drivers.labels import OWNER, as_options, as_owner, of_run, owner_label
+from coworld_drivers.labels import OWNER, as_options, as_owner, name_prefix, of_run, owner_label
 from tests.docker_engine import Engine
 
 COMMAND = [sys.executable, "-m", "coworld_actors", "gc"]
@@ -78,18 +78,18 @@ class Part:
     """A part of the engine: what carries one label of this test alone."""
 
     def __init__(self, engine: Engine, image: str) -> None:
-        self.run = f"test-{uuid.uuid4().hex[:12]}"
+        self.run = uuid.uuid4().hex
         self._engine = engine
         self._image = image
 
     def container(self, name: str, owner: str | None) -> str:
-        name = f"{self.run}-{name}"
+        name = f"{name_prefix(self.run)}{name}"
         words = ("create", "--network", "none", "--name", name, *self._labels(owner), self._image, "sleep", "600")
         self._engine.run(*words)
         return name
 
     def network(self, name: str, owner: str | None) -> str:
-        name = f"{self.run}-{name}"
+        name = f"{name_prefix(self.run)}{name}"
         while True:
             subnet = f"10.214.{random.randrange(256)}.{8 * random.randrange(32)}/29"
             words = ("network", "create", "--internal", "--subnet", subnet, *self._labels(owner), name)
@@ -154,7 +154,7 @@ def test_the_dead_ones_things_go_and_all_others_stay(desk: Desk, part: Part) -> 
     assert part.there() >= kept
     lines = shown.stdout.splitlines()
     assert lines[0].split() == ["what", "name", "owner", "age", "would", "be"]
-    assert all(any(name in line for line in lines) for name in names | {f"{part.run}-c-elsewhere"})
+    assert all(any(name in line for line in lines) for name in names | {f"{name_prefix(part.run)}c-elsewhere"})
     (there,) = [line for line in lines if container in line]
     assert f"process {os.getpid()} of " in there
     assert there.endswith("removed")
@@ -168,7 +168,7 @@ def test_the_dead_ones_things_go_and_all_others_stay(desk: Desk, part: Part) -> 
     assert {each["name"] for each in listed["would_remove"]} == names
     assert listed["removed"] == listed["kept"] == []
     assert (listed["dry_run"], listed["living"]) == (True, 2)
-    assert [each["name"] for each in listed["elsewhere"]] == [f"{part.run}-c-elsewhere"]
+    assert [each["name"] for each in listed["elsewhere"]] == [f"{name_prefix(part.run)}c-elsewhere"]
     assert socket.exists()
     assert scratch.exists()
 
@@ -219,7 +219,7 @@ def test_without_an_engine_the_rest_is_done(desk: Desk, script: str, says: str) 
     assert not scratch.exists()
 
 
-LISTED = json.dumps(["i1", "n\x1b1", "2026-01-02 03:04:05 +0000 UTC", DEAD, "r", "1", "", "", "running"])
+LISTED = json.dumps(["i1", "coworld-r-\x1b1", "2026-01-02 03:04:05 +0000 UTC", DEAD, "r", "1", "", "", "running"])
 
 
 @pytest.mark.parametrize(

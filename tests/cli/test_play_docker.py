@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
@@ -32,7 +33,7 @@ def containers_of(episode: str) -> list[str]:
 
 
 def test_a_person_plays_in_a_container_and_sees_the_replay(
-    playing, showing, orchard_manifest: Path, page: Page
+    playing: Callable[..., Playing], showing: Callable[..., Showing], orchard_manifest: Path, page: Page
 ) -> None:
     """The published page takes the person's moves; the run's directory alone leads to the replay, in a container again."""
     game = settings(max_ticks=3, tick_timeout_seconds=300, width=12, height=8)
@@ -58,7 +59,7 @@ def test_a_person_plays_in_a_container_and_sees_the_replay(
     assert list(shown.temporary.iterdir()) == []
 
 
-def test_leaving_in_the_middle_removes_the_containers(playing, orchard_manifest: Path) -> None:
+def test_leaving_in_the_middle_removes_the_containers(playing: Callable[..., Playing], orchard_manifest: Path) -> None:
     """Ctrl-C while the game waits for the person: 130, and nothing is left on the engine."""
     run = playing(orchard_manifest, "--seat", 0, "--variant", "duel", "--driver", "docker", "--no-open")
     run.link("play seat 0")

@@ -9,6 +9,7 @@ from coworld_drivers.docker_create import (
     DEFAULTS,
     Confinement,
     Joined,
+    Variables,
     bounded,
     container_uri,
     create_words,
@@ -32,7 +33,7 @@ def words(
     joined: Joined | None = None,
     ports: tuple[ExtraPort, ...] = (),
     confinement: Confinement = OURS,
-    named: tuple[str, ...] = (),
+    variables: Variables | None = None,
 ) -> list[str]:
     """The words for a role."""
     return create_words(
@@ -44,7 +45,7 @@ def words(
         ports=ports,
         resources=bounded(role.resources, confinement),
         confinement=confinement,
-        named=named,
+        variables=variables or Variables(lines=b"", named={}, spoken={}),
     )
 
 
@@ -67,7 +68,7 @@ def test_nothing_secret_is_among_the_words():
     """Neither secrets nor tokens: variables do not come by argv."""
     role = launch(env={"URL": "ws://game/player?token=abc"}, secret_env={"KEY": "hunter2"})
     split = variables(role_variables(role, {}, own_home=True), role.name)
-    text = " ".join(words(role, named=tuple(split.named)))
+    text = " ".join(words(role, variables=split))
     assert "abc" not in text
     assert "hunter2" not in text
     assert b"KEY=hunter2\n" in split.lines
@@ -180,13 +181,35 @@ def test_a_role_gets_its_home_and_where_to_listen():
 
 
 def test_variables_go_the_way_that_can_carry_them():
-    """Lines in a file; what has line breaks or is long in the client's environment."""
-    found = variables({"A": "x = #y ", "JSON": "[\n]", "CR": "x\r", "LONG": "y" * 70_000, "EMPTY": ""}, "game")
-    assert found.lines == b"A=x = #y \nEMPTY=\n"
-    assert set(found.named) == {"JSON", "CR", "LONG"}
+    """Lines in a file; what has line breaks or is long by argv, and in the client's environment when it is secret."""
+    odd = {"JSON": "[\n]", "CR": "x\r", "LONG": "y" * 70_000}
+    public = variables({"A": "x = #y ", **odd, "EMPTY": ""}, "game")
+    assert public.lines == b"A=x = #y \nEMPTY=\n"
+    assert (public.named, public.spoken) == ({}, odd)
+    assert {f"{name}={value}" for name, value in odd.items()} <= set(values(words(launch(), variables=public), "--env"))
+    secret = variables({"A": "x", **odd}, "game", odd.keys())
+    assert (secret.named, secret.spoken) == (odd, {})
+    assert values(words(launch(), variables=secret), "--env") == list(odd)
 
 
-@pytest.mark.parametrize("bad", [{"": "x"}, {"A=B": "x"}, {"A": "\0"}, {"A B": "x"}, {"PATH": "a\nb"}, {"A": "\ud800"}])
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "GODEBUG", "DOCKER_HOST", "PATH", "https_proxy"])
+def test_no_manifest_tells_the_client_what_to_do(name: str):
+    """The client is a program of this machine: what its loader or itself would obey never comes into its environment."""
+    assert variables({name: "/tmp/evil.so:\n"}, "game").named == {}
+    with pytest.raises(StartFailed, match=name):
+        variables({name: "a\nb"}, "game", {name})
+
+
+@pytest.mark.parametrize("run", [("",), ("python", "a\0b"), ("python", "\udc80"), ("python", "x" * 131_072)])
+def test_a_command_that_cannot_be_passed_is_its_owners_fault(run: tuple[str, ...]):
+    """No process can be started with it; an empty program would silently be the image's own."""
+    with pytest.raises(StartFailed, match="player-3 could not be started"):
+        words(launch(run=run))
+
+
+@pytest.mark.parametrize(
+    "bad", [{"": "x"}, {"A=B": "x"}, {"A": "\0"}, {"A B": "x"}, {"A": "x" * 131_072}, {"A": "\ud800"}]
+)
 def test_a_variable_that_no_way_can_carry_is_refused(bad: dict[str, str]):
     """By name, never with its value."""
     with pytest.raises(StartFailed, match="cannot be passed"):

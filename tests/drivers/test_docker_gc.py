@@ -34,7 +34,7 @@ from coworld_drivers.docker_gc import (
     sweep_at_start,
     wills,
 )
-from coworld_drivers.labels import OWNER, RUN, VERSION, as_options, is_alive, owner_label
+from coworld_drivers.labels import OWNER, RUN, VERSION, as_options, is_alive, name_prefix, owner_label
 from tests.docker_engine import Engine
 
 PROGRAM = Path(__file__).parent / "programs" / "engine_user.py"
@@ -49,7 +49,7 @@ class Yard:
     def __init__(self, engine: Engine, image: str) -> None:
         self.engine = engine
         self.image = image
-        self.run = f"test-{uuid.uuid4().hex[:12]}"
+        self.run = uuid.uuid4().hex
         self.dead = f"{self.run}-dead"
         self.elsewhere = f"{self.run}-elsewhere"
         self._count = 0
@@ -79,7 +79,7 @@ class Yard:
 
     def _name(self) -> str:
         self._count += 1
-        return f"{self.run}-yard-{self._count}"
+        return f"{name_prefix(self.run)}yard-{self._count}"
 
     def _labels(self, owner: str | None) -> tuple[str, ...]:
         labels = {"test": self.run}
@@ -260,21 +260,22 @@ def scripted(tmp_path: Path, text: str) -> Docker:
 
 
 def row(**changes: str) -> str:
-    cells = {"id": "i1", "name": "n1", "created": "2026-01-02 03:04:05 +0100 CET", "owner": "h:b:1:1"}
+    cells = {"id": "i1", "name": "coworld-r-1", "created": "2026-01-02 03:04:05 +0100 CET", "owner": "h:b:1:1"}
     cells |= {"run": "r", "version": "1", "episode": "e", "actor": "game", "state": "running", **changes}
     return json.dumps(list(cells.values()))
 
 
 async def test_rows_are_read_whatever_they_hold(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Names and times of any zone; a time that cannot be read is none; what lacks a label is nothing."""
+    """Names and times of any zone; a time that cannot be read is none; what lacks a label, or is called otherwise, is nothing."""
     monkeypatch.setattr(docker_gc, "is_alive", lambda owner, *, engine_is_here=False: owner != "dead" and None)
     lines = "\n".join(
         [
-            row(owner="dead", name='a,"b', id="i1"),
+            row(owner="dead", name='coworld-r-a,"b', id="i1"),
             row(owner="dead", created="2026-01-02 03:04:05.123456789 +0000 UTC", id="i2"),
             row(owner="dead", created="yesterday", id="i3"),
             row(owner="dead", created="2026-99-02 03:04:05 +0000 UTC", id="i4"),
             row(owner="dead", version=""),
+            row(owner="dead", name="of-an-image-with-our-labels"),
             row(owner=""),
             row(owner="other"),
         ]
@@ -288,7 +289,7 @@ async def test_rows_are_read_whatever_they_hold(monkeypatch: pytest.MonkeyPatch,
         ("i4", None),
     ]
     first = found.dead[0]
-    assert (first.name, first.episode, first.actor, first.state) == ('a,"b', "e", "game", "running")
+    assert (first.name, first.episode, first.actor, first.state) == ('coworld-r-a,"b', "e", "game", "running")
     assert [each.owner for each in found.elsewhere] == ["other"]
 
 
@@ -401,6 +402,6 @@ def test_wills_are_the_run_s_alone(docker: Docker) -> None:
     assert containers.list[1:3] == ("ps", "--all")
     assert networks.list[1:3] == ("network", "ls")
     for will in (containers, networks):
-        assert will.list[-2:] == ("--filter", f"label={RUN}=r1")
+        assert will.list[-4:] == ("--filter", f"label={RUN}=r1", "--filter", "name=coworld-r1-")
         assert will.environ == docker.client.environ
         assert will.list[0] == will.remove[0] == docker.client.program

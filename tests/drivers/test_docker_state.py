@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from coworld_drivers.docker_state import State, judge, state_of
+from coworld_drivers.docker_state import State, judge, refusal, state_of
 from coworld_drivers.driver import ExitKind, MachineFault
 
 STARTED = "2026-01-01T00:00:00.1Z"
@@ -67,3 +67,23 @@ def test_the_engine_is_read_as_it_writes():
     for wrong in ({}, {"State": None}, {"State": {"ExitCode": "x"}}):
         with pytest.raises(MachineFault):
             state_of(wrong)
+
+
+@pytest.mark.parametrize(
+    ("said", "command"),
+    [
+        ('exec: "nothing": executable file not found in $PATH: unknown', True),
+        ("standard_init_linux.go:228: exec user process caused: exec format error", True),
+        ("exec: /app: permission denied", True),
+        ("no space left on device", False),
+        ("Bind for 127.0.0.1:80 failed: port is already allocated", False),
+        ("error while creating mount source path: mkdir /x: permission denied", False),
+        ("", False),
+    ],
+)
+def test_only_a_command_that_cannot_be_executed_is_a_roles_doing(said: str, command: bool):
+    """Whatever else keeps an engine from starting a container is the machine's; what was said is the evidence."""
+    refused = refusal("player-0", said)
+    assert isinstance(refused, MachineFault) is not command
+    assert refused.evidence == (said or "the engine gives no reason")
+    assert ("`run`" in refused.todo) is command

@@ -91,6 +91,11 @@ def needs_of(driver: str, seats: int, *, tap: bool = False) -> Needs:
     the tap; 17 MB of its own for each role that is a cold Python, less for one forked from a warm template. As tasks: 175 KiB with 2
     seats, and no file that stays open.
 
+    As containers, on engine 20.10: the same open files. Of memory 26 MB for a player that is a Python: 17.7 in its control group, 1 of
+    them the kernel's, 5.2 of the client that carries its output, 2.4 of the engine's process beside it; 3 more for a game. Of
+    processes and threads 8 are the client's, which count against every limit, and 12 the engine's and 2 the container's, which count
+    against the machine's alone, as do 7 more of a game's port.
+
     Args:
         driver: its name. Of one that is not known here, as much is assumed as of a process for each role.
         seats: players.
@@ -99,7 +104,10 @@ def needs_of(driver: str, seats: int, *, tap: bool = False) -> Needs:
     roles = 1 + seats
     if driver == "inproc":
         return Needs(descriptors=1, memory=roles * _MIB // 20, processes=0)
-    return Needs(descriptors=12 + (9 if tap else 5) * seats, memory=roles * 8 * _MIB, processes=roles)
+    descriptors = 12 + (9 if tap else 5) * seats
+    if driver == "docker":
+        return Needs(descriptors=descriptors, memory=roles * 16 * _MIB, processes=roles * 8)
+    return Needs(descriptors=descriptors, memory=roles * 8 * _MIB, processes=roles)
 
 
 def room(
@@ -121,6 +129,10 @@ def room(
     needs = needs_of(driver, seats, tap=tap)
     found = [Limit(MOST, f"{MOST:,} at once are more than anybody has tried")]
     each = f"and an episode takes {needs.memory / _MIB:.2g} MiB at least"
+    if driver == "docker":
+        from coworld_drivers.docker_network_kinds import MOST_GAMES  # noqa: PLC0415 - others do not pay for it
+
+        found.append(Limit(MOST_GAMES, f"a run can have {MOST_GAMES:,} games in containers at a time"))
     found += [Limit(limit.left * MEMORY_SHARE / needs.memory, f"{limit.why}, {each}") for limit in there.memory]
     if needs.processes:
         each = f"and an episode is {needs.processes} of them"

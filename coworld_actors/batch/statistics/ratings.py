@@ -70,11 +70,6 @@ def rate(blocks: Sequence[Sequence[EpisodeLine]], *, lower_is_better: bool = Fal
     Returns:
         Nothing but a note when the extra is not installed.
     """
-    try:
-        for library in ("numpy", "choix", "openskill.models"):
-            importlib.import_module(library)
-    except ImportError:
-        return Ratings(notes=(MISSING,))
     played = [
         (place, line.index, means)
         for place, block in enumerate(blocks)
@@ -83,6 +78,11 @@ def rate(blocks: Sequence[Sequence[EpisodeLine]], *, lower_is_better: bool = Fal
     ]
     if not played:
         return Ratings()
+    try:
+        for library in ("numpy", "choix", "openskill.models"):
+            importlib.import_module(library)
+    except ImportError:
+        return Ratings(notes=(MISSING,))
     played.sort(key=lambda one: one[1])
     many = any(len(means) > 2 for _, _, means in played)
     strengths, notes = _strengths([(means, place) for place, _, means in played], many=many, blocks=len(blocks))

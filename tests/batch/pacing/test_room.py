@@ -86,7 +86,23 @@ def test_the_tap_takes_files_of_its_own() -> None:
 
 def test_an_unknown_driver_is_taken_for_one_with_processes() -> None:
     """Whatever a command-line tool starts takes at least as much as a local process."""
-    assert needs_of("docker", 2) == needs_of("process", 2)
+    assert needs_of("kubectl", 2) == needs_of("process", 2)
+
+
+def test_a_container_takes_more_than_a_process() -> None:
+    """Its client and what the engine keeps beside it take memory and tasks; open files of ours are as many."""
+    container, process = needs_of("docker", 8, tap=True), needs_of("process", 8, tap=True)
+    assert container.descriptors == process.descriptors
+    assert container.memory == 9 * 16 * 2**20 > process.memory
+    assert container.processes == 9 * 8 > process.processes
+
+
+def test_games_in_containers_have_a_number_of_their_own() -> None:
+    """However much there is of everything, the network of a run's games has no more ports."""
+    found = room("docker", 2, limits=PLENTY)
+    assert found.most == 1000
+    assert "1,000 games" in found.because
+    assert room("process", 2, limits=PLENTY).most > 1000
 
 
 def test_more_than_there_is_room_for_is_refused() -> None:

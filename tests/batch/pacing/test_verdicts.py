@@ -57,6 +57,7 @@ ENDS = {
     SeatEnd.CRASHED: SLOW,
     SeatEnd.OUT_OF_MEMORY: MEMORY,
     SeatEnd.START_FAILED: NEVER,
+    SeatEnd.PERSON: NEVER,
     SeatEnd.NEVER_CONNECTED: SLOW,
     SeatEnd.OVERSTAYED: SLOW,
     SeatEnd.ORPHANED: SLOW,

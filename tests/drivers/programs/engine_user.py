@@ -19,7 +19,7 @@ import trio
 from coworld_drivers.docker_client import Docker, DockerRefused, Trouble
 from coworld_drivers.docker_gc import wills
 from coworld_drivers.environment import child_mark
-from coworld_drivers.labels import as_options, of_role, of_run
+from coworld_drivers.labels import as_options, name_prefix, of_role, of_run
 from coworld_drivers.lifeline import Lifeline
 
 run, image, count, *words = sys.argv[1:]
@@ -27,6 +27,7 @@ numbers = itertools.count()
 mark = child_mark(os.environ, run)
 docker = Docker(mark=mark)
 labels = of_run(run)
+seats = f"{name_prefix(run)}seats"
 
 
 async def call(*args: str) -> None:
@@ -34,10 +35,10 @@ async def call(*args: str) -> None:
 
 
 async def container() -> None:
-    name = f"{run}-{next(numbers)}"
+    name = f"{name_prefix(run)}{next(numbers)}"
     all_labels = as_options({**labels, **of_role("e", "player", name)})
     # A first process that ignores SIGTERM, as sleep does where it is the first.
-    await call("create", "--name", name, "--network", run, *all_labels, image, "sleep", "1000")
+    await call("create", "--name", name, "--network", seats, *all_labels, image, "sleep", "1000")
     await call("start", name)
 
 
@@ -46,7 +47,7 @@ async def network() -> None:
     while True:
         subnet = f"10.215.{random.randrange(256)}.0/24"
         try:
-            await call("network", "create", "--internal", "--subnet", subnet, *as_options(labels), run)
+            await call("network", "create", "--internal", "--subnet", subnet, *as_options(labels), seats)
         except DockerRefused as refused:
             if refused.trouble is not Trouble.OVERLAP:
                 raise
