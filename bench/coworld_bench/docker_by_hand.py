@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
@@ -48,7 +48,7 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.contextmanager
-def prepared(docker: str) -> Iterator[Ground]:
+def prepared(docker: str) -> Generator[Ground]:
     """A network for episodes by hand; it goes with the block, and what is still in it too.
 
     Raises:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def arena_place() -> Path:
 
 
 @contextlib.contextmanager
-def reference_at(place: Path | None) -> Iterator[None]:
+def reference_at(place: Path | None) -> Generator[None]:
     """Take the reference from a virtual environment, or that of a Python in one; None leaves it where it is."""
     before = os.environ.get(ENV_REFERENCE)
     if place is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Mapping
 
 import msgspec
@@ -17,8 +15,9 @@ from coworld_actors.batch.runner import BatchEnd
 from coworld_actors.batch.session import Session, open_session
 from coworld_actors.batch.store import BatchStore
 from coworld_actors.cli.batch_screen import BatchScreen
-from coworld_actors.cli.exits import Interrupted, Outcome, answer
-from coworld_actors.cli.single import HARD_STOP, control_socket
+from coworld_actors.cli.exits import Interrupted
+from coworld_actors.cli.signals import watch_signals
+from coworld_actors.cli.single import control_socket
 from coworld_protocol.errors import alone
 
 __all__ = ["Played", "play_under_signals"]
@@ -75,8 +74,22 @@ async def play_under_signals(
     received: list[int] = []
     failure: Exception | None = None
     end: BatchEnd | None = None
+
+    def stop(name: str) -> None:
+        how = "running episodes go on to their ends" if handling.finish else "running episodes are called off"
+        screen.note(f"stopping: {how}; a second signal kills them")
+        stopper.stop(f"{name} received", cancel=not handling.finish)
+
+    def farewell(name: str) -> Interrupted:
+        screen.restore()
+        return Interrupted(
+            f"a second signal, {name}, ended the batch",
+            todo=f"go on with it by --resume {store.directory}",
+            where=str(store.directory),
+        )
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, stopper, store, handling, screen, received, as_json)
+        await nursery.start(watch_signals, received, stop, stopper.kill, farewell, as_json)
         try:
             async with open_session(
                 prepared,
@@ -97,32 +110,3 @@ async def play_under_signals(
         raise alone(failure)
     assert end is not None
     return Played(end=end, received=received[0] if received else None)
-
-
-async def _watch_signals(
-    stopper: _Stopper,
-    store: BatchStore,
-    handling: Handling,
-    screen: BatchScreen,
-    received: list[int],
-    as_json: bool,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            received.append(number)
-            if len(received) == 1:
-                how = "running episodes go on to their ends" if handling.finish else "running episodes are called off"
-                screen.note(f"stopping: {how}; a second signal kills them")
-                stopper.stop(f"{signal.Signals(number).name} received", cancel=not handling.finish)
-            else:
-                stopper.kill()
-                await trio.sleep(HARD_STOP)
-                screen.restore()
-                error = Interrupted(
-                    f"a second signal, {signal.Signals(number).name}, ended the batch",
-                    todo=f"go on with it by --resume {store.directory}",
-                    where=str(store.directory),
-                )
-                os._exit(answer(Outcome(exit_code=128 + received[0], error=error), as_json=as_json))

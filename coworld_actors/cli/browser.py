@@ -10,13 +10,15 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import trio
 
+from coworld_actors.cli.screen import Screen
+from coworld_actors.doctor.desk import find_browser
 from coworld_protocol.contract import QUERY_TOKEN
 
-__all__ = ["open_pages", "why_no_browser"]
+__all__ = ["open_pages", "show_in_browser"]
 
 DOOR_SECONDS = 60.0
 """How long a door stays open for a browser that takes its time to start."""
@@ -30,15 +32,19 @@ REQUEST_LIMIT = 16 * 1024
 _LAUNCH = "import sys, webbrowser; sys.exit(not webbrowser.open_new_tab(sys.argv[1]))"
 
 
-def why_no_browser(environ: Mapping[str, str] = os.environ, *, platform: str = sys.platform) -> str:
-    """Why no browser can be opened from here, in a few words; empty when one can be tried."""
-    if environ.get("BROWSER"):
-        return ""
-    if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
-        return "this terminal is of another machine (ssh)"
-    if platform.startswith("linux") and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
-        return "there is no screen here"
-    return ""
+async def show_in_browser(addresses: Sequence[str], wanted: bool | None, screen: Screen) -> None:
+    """Open pages where that is wanted and can be done; where it cannot, that is said, and no more.
+
+    Args:
+        addresses: of the pages, the most important one last: it is the tab that is seen.
+        wanted: None for where somebody sits at a terminal.
+        screen: where it is said.
+    """
+    if wanted is False or (wanted is None and not screen.attended):
+        return
+    reason = find_browser(os.environ).reason
+    if reason or not await open_pages(addresses):
+        screen.note(f"no browser was opened: {reason or 'none could be started'}; open the addresses above yourself")
 
 
 async def open_pages(addresses: Sequence[str]) -> bool:
@@ -132,5 +138,9 @@ async def _launch(address: str) -> bool:
     except OSError:
         return False
     with trio.move_on_after(LAUNCH_SECONDS):
-        return await trio.to_thread.run_sync(launcher.wait, abandon_on_cancel=True) == 0
+        try:
+            return await trio.to_thread.run_sync(launcher.wait, abandon_on_cancel=True) == 0
+        except RuntimeError:
+            # No thread left to wait in, but it was started.
+            return True
     return True

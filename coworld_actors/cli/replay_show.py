@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 from collections.abc import Mapping
@@ -11,13 +10,15 @@ import msgspec
 import trio
 
 from coworld_actors.actors import open_system
-from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer
+from coworld_actors.cli.browser import show_in_browser
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome
 from coworld_actors.cli.screen import Detail, Screen
-from coworld_actors.cli.single import HARD_STOP, show_in_browser
+from coworld_actors.cli.signals import watch_signals
 from coworld_actors.episode.dialect import Compat
 from coworld_actors.episode.interrupt import Interrupt
 from coworld_actors.episode.replay import ReplayNotShown, ReplaySession, ReplaySpec, check_session, open_replay
 from coworld_actors.episode.replay_source import ReplaySource, find_replay, manifest_of
+from coworld_actors.episode.role import telling
 from coworld_actors.episode.verdict import ReplayCheck
 from coworld_actors.runtime.driver_choice import choose_driver
 from coworld_actors.runtime.opening import OpenDriver
@@ -93,15 +94,19 @@ def show_replay(options: ReplayOptions) -> Outcome:
             error = _with_last_words(error, spec)
         if options.verify and error is None and code is Exit.GOOD:
             screen.note(f"the replay loads: {options.source}")
-        return Outcome(exit_code=code, error=error, fields={"replay": _document(found, loaded.source, game.name, code)})
+        return Outcome(
+            exit_code=code,
+            error=error,
+            fields={"replay": _document(found, loaded.source, game.name, shown=showing.shown)},
+        )
 
 
-def _document(found: ReplaySource, manifest: str, coworld: str, code: int) -> dict[str, object]:
+def _document(found: ReplaySource, manifest: str, coworld: str, *, shown: bool) -> dict[str, object]:
     return {
         "episode": None if found.played is None else found.played.id,
         "manifest": manifest,
         "coworld": coworld,
-        "shown": code == Exit.GOOD,
+        "shown": shown,
     }
 
 
@@ -113,7 +118,7 @@ def _with_last_words(error: ReplayNotShown, spec: ReplaySpec) -> CoworldError:
             with path.open("rb") as log:
                 log.seek(max(0, path.stat().st_size - LAST_BYTES))
                 text = log.read(LAST_BYTES).decode(errors="replace")
-            words = words or [line for line in text.splitlines() if line.strip()][-LAST_LINES:]
+            words = words or telling(text.splitlines())[-LAST_LINES:]
     if error.check.error is ErrorType.PLATFORM_ERROR:
         return PreconditionMissing(error.what, todo="free what is short on this machine and run the same command again")
     shown = ReplayNotShown(error.check)
@@ -132,14 +137,22 @@ class _Showing:
         self._screen = screen
         self._leave = Interrupt()
         self._received: list[int] = []
-        self._shown = False
+        self.shown = False
+        """Whether its page was there to be seen, or the check has seen it."""
 
     async def run(self) -> tuple[Exit, CoworldError | None]:
         """Show it; returns how that ended."""
         failure: Exception | None = None
         status: ExitStatus | None = None
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._watch_signals)
+            await nursery.start(
+                watch_signals,
+                self._received,
+                self._stop,
+                self._driver.kill_all,
+                self._farewell,
+                self._options.as_json,
+            )
             try:
                 async with self._driver as driver, open_system("replay") as system:
                     with self._leave.scope():
@@ -150,10 +163,13 @@ class _Showing:
                 failure = alone(error)
             nursery.cancel_scope.cancel()
         if self._received:
-            if self._received[0] == signal.SIGTERM:
-                return Exit.TERMINATED, None
-            # Leaving is how a replay ends; before it was there, it is an interruption like any other.
-            return (Exit.GOOD if self._shown else Exit.INTERRUPTED), None
+            name = signal.Signals(self._received[0]).name
+            if name == "SIGTERM":
+                return Exit.TERMINATED, Interrupted(f"{name} ended the replay")
+            if self.shown:
+                # Leaving is how a replay ends; before it was there, it is an interruption like any other.
+                return Exit.GOOD, None
+            return Exit.INTERRUPTED, Interrupted(f"{name} ended the replay before it was shown")
         if isinstance(failure, ReplayNotShown):
             own = failure.check.error is ErrorType.PLATFORM_ERROR
             return (Exit.PRECONDITION if own else Exit.FAILED), failure
@@ -169,6 +185,7 @@ class _Showing:
             check = await check_session(session, self._spec.limits.replay)
             if check.error is not None:
                 raise ReplayNotShown(check)
+            self.shown = True
             return None
         seconds = self._spec.limits.replay
         try:
@@ -177,25 +194,16 @@ class _Showing:
         except trio.TooSlowError:
             message = f"the game has not loaded the replay within {seconds:g} s"
             raise ReplayNotShown(ReplayCheck(error=ErrorType.REPLAY_UNLOADABLE, message=message)) from None
-        self._shown = True
+        self.shown = True
         self._screen.address("replay", page)
         self._screen.note("Ctrl-C ends it")
         nursery.start_soon(show_in_browser, [page], self._options.browser, self._screen)
         return await session.wait()
 
-    async def _watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
-        """The first SIGINT or SIGTERM ends it in order, the second one at once."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            async for number in signals:
-                self._received.append(number)
-                if len(self._received) == 1:
-                    self._leave.throw(f"{signal.Signals(number).name} received")
-                    continue
-                self._driver.kill_all()
-                await trio.sleep(HARD_STOP)
-                # What is ended here has no other end: the directory goes with the process.
-                shutil.rmtree(self._spec.own.parent, ignore_errors=True)
-                error = Interrupted(f"a second signal, {signal.Signals(number).name}, ended the replay")
-                outcome = Outcome(exit_code=128 + self._received[0], error=error)
-                os._exit(answer(outcome, as_json=self._options.as_json))
+    def _stop(self, name: str) -> None:
+        self._leave.throw(f"{name} received")
+
+    def _farewell(self, name: str) -> Interrupted:
+        # What is ended here has no other end: the directory goes with the process.
+        shutil.rmtree(self._spec.own.parent, ignore_errors=True)
+        return Interrupted(f"a second signal, {name}, ended the replay")

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import signal
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,10 +15,11 @@ import trio
 from coworld_actors.batch.commands import check_players, refuse_local_players
 from coworld_actors.batch.plans import plan_single
 from coworld_actors.batch.specs import parse_spec
-from coworld_actors.cli.browser import open_pages, why_no_browser
+from coworld_actors.cli.browser import show_in_browser
 from coworld_actors.cli.event_file import EventFile, EventLines
-from coworld_actors.cli.exits import Exit, Interrupted, Outcome, answer, worse
+from coworld_actors.cli.exits import Exit, Interrupted, Outcome, worse
 from coworld_actors.cli.screen import Detail, Screen
+from coworld_actors.cli.signals import watch_signals
 from coworld_actors.cli.streams import encodable
 from coworld_actors.control import open_control
 from coworld_actors.episode.dialect import Compat
@@ -41,7 +42,6 @@ from coworld_drivers.images import load_images
 from coworld_protocol.errors import CoworldError, Refused, alone
 
 __all__ = [
-    "HARD_STOP",
     "STDOUT",
     "Guests",
     "Options",
@@ -51,14 +51,10 @@ __all__ = [
     "play_single",
     "play_spec",
     "refuse_undecodable",
-    "show_in_browser",
 ]
 
 STDOUT = Path("-")
 """What `--events` is given for a record a line on stdout."""
-
-HARD_STOP = 1.5
-"""Seconds that a second signal leaves for the rest; then the process ends and the janitor sweeps."""
 
 OWN_FAILURES = {EndReason.INFRASTRUCTURE: Exit.PRECONDITION, EndReason.INTERNAL: Exit.INTERNAL}
 """Ends that are neither the game's nor a player's doing: they have the code of the error that would say so beforehand."""
@@ -183,8 +179,18 @@ async def play_spec(
     received: list[int] = []
     failure: Exception | None = None
     record: EpisodeRecord | None = None
+
+    def stop(name: str) -> None:
+        screen.note("stopping: every role is asked to end; a second signal kills them")
+        interrupt.throw(f"{name} received")
+
+    def farewell(name: str) -> Interrupted:
+        screen.restore()
+        what = f"a second signal, {name}, ended episode {spec.id} before it was judged"
+        return Interrupted(what, where=str(spec.directory))
+
     async with trio.open_nursery() as nursery:
-        await nursery.start(_watch_signals, interrupt, driver, spec, screen, received, as_json)
+        await nursery.start(watch_signals, received, stop, driver.kill_all, farewell, as_json)
         try:
             record = await _shown(interrupt, driver, spec, screen, events, guests, nursery)
         except Exception as error:  # noqa: BLE001 - raised again below, outside the nursery that would wrap it
@@ -248,49 +254,6 @@ async def _invite(handle: EpisodeHandle, guests: Guests, screen: Screen) -> None
     if pages.playable:
         wanted += pages.players.values()
     await show_in_browser(wanted, guests.browser, screen)
-
-
-async def show_in_browser(addresses: Sequence[str], wanted: bool | None, screen: Screen) -> None:
-    """Open pages where that is wanted and can be done; where it cannot, that is said, and no more.
-
-    Args:
-        addresses: of the pages, the most important one last: it is the tab that is seen.
-        wanted: None for where somebody sits at a terminal.
-        screen: where it is said.
-    """
-    if wanted is False or (wanted is None and not screen.attended):
-        return
-    reason = why_no_browser()
-    if reason or not await open_pages(addresses):
-        screen.note(f"no browser was opened: {reason or 'none could be started'}; open the addresses above yourself")
-
-
-async def _watch_signals(
-    interrupt: Interrupt,
-    driver: OpenDriver,
-    spec: EpisodeSpec,
-    screen: Screen,
-    received: list[int],
-    as_json: bool,
-    task_status: trio.TaskStatus[None],
-) -> None:
-    """The first SIGINT or SIGTERM ends the episode in order, the second one at once."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            received.append(number)
-            if len(received) == 1:
-                screen.note("stopping: every role is asked to end; a second signal kills them")
-                interrupt.throw(f"{signal.Signals(number).name} received")
-            else:
-                driver.kill_all()
-                await trio.sleep(HARD_STOP)
-                screen.restore()
-                error = Interrupted(
-                    f"a second signal, {signal.Signals(number).name}, ended episode {spec.id} before it was judged",
-                    where=str(spec.directory),
-                )
-                os._exit(answer(Outcome(exit_code=128 + received[0], error=error), as_json=as_json))
 
 
 def refuse_undecodable(paths: Mapping[str, Path | None]) -> None:

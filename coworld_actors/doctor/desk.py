@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from coworld_actors.doctor.finding import Finding, Status, Surroundings
 
-__all__ = ["check_browser", "check_terminal"]
+__all__ = ["FoundBrowser", "check_browser", "check_terminal", "find_browser"]
 
-_OPENERS = ("xdg-open", "gio", "sensible-browser", "www-browser", "firefox", "chromium", "google-chrome", "open")
+_OPENERS = (
+    *("xdg-open", "gio", "gvfs-open", "sensible-browser", "x-www-browser", "www-browser", "firefox", "firefox-esr"),
+    *("chromium", "chromium-browser", "google-chrome", "chrome", "microsoft-edge", "epiphany", "opera", "open"),
+)
 
 
 async def check_terminal(here: Surroundings) -> Sequence[Finding]:
@@ -34,19 +40,59 @@ async def check_terminal(here: Surroundings) -> Sequence[Finding]:
 
 async def check_browser(here: Surroundings) -> Sequence[Finding]:
     """Whether `play` and `replay` can open a page; without, they print its address."""
-    opener = _opener(here.environ)
-    if opener:
-        return [Finding(name="browser", status=Status.OK, text=f"pages are opened with {opener}")]
-    text = "none can be opened from here: play and replay print the addresses of their pages"
-    if "SSH_CONNECTION" in here.environ:
-        text += "; to see them at home, forward their port with ssh -L"
+    found = find_browser(here.environ)
+    named = here.environ.get("BROWSER", "")
+    if found.program:
+        text = f"pages are opened with {found.program}"
+    else:
+        text = f"{found.reason}: play and replay print the addresses of their pages"
+        if _is_remote(here.environ):
+            text += "; to see them at home, forward their port with ssh -L"
+    if named and not _named(here.environ):
+        text += f"; BROWSER={named} names nothing that is on PATH"
+        todo = "set BROWSER to a program that is there, or unset it"
+        return [Finding(name="browser", status=Status.WARN, text=text, todo=todo)]
     return [Finding(name="browser", status=Status.OK, text=text)]
 
 
-def _opener(environ: Mapping[str, str]) -> str:
-    path = environ.get("PATH")
-    if named := environ.get("BROWSER"):
-        return named
-    if sys.platform != "darwin" and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
-        return ""
-    return next((name for name in _OPENERS if shutil.which(name, path=path)), "")
+class FoundBrowser(NamedTuple):
+    """The program that opens a page, or in a few words why there is none."""
+
+    program: str = ""
+    reason: str = ""
+
+
+def find_browser(environ: Mapping[str, str], *, platform: str = sys.platform) -> FoundBrowser:
+    """What would open a page from here: the one that is named, else one that is installed where somebody would see it.
+
+    Args:
+        environ: of the command.
+        platform: as `sys.platform` says it.
+    """
+    if named := _named(environ):
+        return FoundBrowser(program=named)
+    if _is_remote(environ):
+        return FoundBrowser(reason="this terminal is of another machine (ssh)")
+    if platform == "darwin":
+        return FoundBrowser(program="open")
+    if platform.startswith("linux") and not (environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")):
+        return FoundBrowser(reason="there is no screen here")
+    path = environ.get("PATH", os.defpath)
+    program = next((name for name in _OPENERS if shutil.which(name, path=path)), "")
+    return FoundBrowser(program=program, reason="" if program else "no browser is on PATH")
+
+
+def _is_remote(environ: Mapping[str, str]) -> bool:
+    return bool(environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"))
+
+
+def _named(environ: Mapping[str, str]) -> str:
+    """The first program of BROWSER that is there: it may name several, each with arguments."""
+    for command in environ.get("BROWSER", "").split(os.pathsep):
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            continue
+        if words and shutil.which(words[0], path=environ.get("PATH", os.defpath)):
+            return words[0]
+    return ""

@@ -11,12 +11,13 @@ import time
 import zlib
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote
 
 import httpx
 import msgspec
 
 from coworld_actors.episode.workspace import FileRefused, is_role_file, read_role_file
+from coworld_actors.manifest.address import split_address
 from coworld_actors.manifest.load import LoadedManifest, ManifestOrigin, load_manifest
 from coworld_protocol import contract
 from coworld_protocol.errors import CoworldError, PreconditionMissing, Refused
@@ -66,10 +67,13 @@ class ReplaySource(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         file: its bytes as the game wrote them; absolute.
         played: what the run beside it says; None when there is none.
+        doubt: why the manifest that the run names is not used unless the caller names it, too: it says which programs are started
+            here, so a record is believed only where its reader has made it. Empty where it is believed.
     """
 
     file: Path
     played: Played | None = None
+    doubt: str = ""
 
 
 def find_replay(source: str, scratch: Path) -> ReplaySource:
@@ -84,22 +88,28 @@ def find_replay(source: str, scratch: Path) -> ReplaySource:
         Refused: there is nothing to read, or it cannot be unpacked.
         PreconditionMissing: the host of the address does not answer, or there is no room.
     """
-    split = urlsplit(source) if "://" in source else None
+    split = split_address(source)
     played: Played | None = None
+    doubt = ""
     if split is not None and split.scheme != "file":
-        name, packed = split.path, _fetch(_address(source), scratch / "fetched", source)
+        name, packed = split.path, _fetch(_address(source, split), scratch / "fetched", source)
     else:
-        path = _local(source) if split is not None else Path(source)
-        if path.is_dir():
+        path = _local(source, split) if split is not None else Path(source)
+        if _is_directory(path):
+            doubt = _doubt_about(path)
             path, played = _in_run(path)
         else:
             played = _read_played(path.parent)
+            doubt = "" if played is None else f"only the file was named, and {_RECORD} beside it may be anybody's"
         name, packed = path.name, _regular(path, source)
+    if played is not None and played.manifest is not None and not _is_whole(played.manifest.place):
+        doubt = doubt or f"{_RECORD} says {played.manifest.place}, and no run of ours writes a relative path"
     if name.endswith((".z", ".gz")):
-        return ReplaySource(file=_unpack(packed, scratch / contract.FILE_REPLAY, source), played=played)
+        packed = _unpack(packed, scratch / contract.FILE_REPLAY, source)
+        return ReplaySource(file=packed, played=played, doubt=doubt)
     if not packed.stat().st_size:
         raise Refused(f"{source} is empty", todo="give a replay that a game has written")
-    return ReplaySource(file=packed, played=played)
+    return ReplaySource(file=packed, played=played, doubt=doubt)
 
 
 def manifest_of(source: ReplaySource, given: str | None) -> tuple[LoadedManifest, tuple[str, ...]]:
@@ -113,7 +123,7 @@ def manifest_of(source: ReplaySource, given: str | None) -> tuple[LoadedManifest
         The manifest, and what the caller should know, a sentence each.
 
     Raises:
-        Refused: nobody knows the manifest, or it is another game's now.
+        Refused: nobody knows the manifest, or nobody to be believed does, or it is another game's now.
         PreconditionMissing: the host of its address does not answer.
     """
     played = source.played
@@ -130,6 +140,12 @@ def manifest_of(source: ReplaySource, given: str | None) -> tuple[LoadedManifest
             f"nothing says where the manifest of {played.coworld} {played.game_version} is",
             evidence=f"{_RECORD} of episode {played.id} does not name it",
             todo="name it with --manifest",
+        )
+    elif source.doubt:
+        raise Refused(
+            f"the manifest that {_RECORD} names is not used without being asked for: it says which programs run here",
+            evidence=source.doubt,
+            todo=f"if you trust {played.manifest.place}, name it with --manifest; or name the directory of a run of yours",
         )
     else:
         loaded = _as_played(played, played.manifest)
@@ -162,8 +178,30 @@ def _kind_of(error: CoworldError) -> type[CoworldError]:
     return Refused if isinstance(error, Refused) else PreconditionMissing
 
 
-def _local(source: str) -> Path:
-    split = urlsplit(source)
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        # A name that is too long, or a directory that may not be looked into: reading it says which.
+        return False
+
+
+def _is_whole(place: str) -> bool:
+    """Whether a place is the same from wherever it is looked at."""
+    return place.startswith(("http://", "https://")) or Path(place).is_absolute()
+
+
+def _doubt_about(directory: Path) -> str:
+    """Why what a run's directory says of its manifest is not to be believed; empty when it is."""
+    try:
+        owners = {directory.stat().st_uid, (directory / _RECORD).lstat().st_uid}
+    except (OSError, ValueError):
+        # Nothing there that could be believed.
+        return ""
+    return "" if owners == {os.geteuid()} else f"{directory} is another user's"
+
+
+def _local(source: str, split: SplitResult) -> Path:
     if split.netloc not in {"", "localhost"}:
         raise Refused(
             f"{source} names another machine", evidence=f"host {split.netloc!r}", todo="write file:///absolute/path"
@@ -196,7 +234,8 @@ def _read_played(directory: Path) -> Played | None:
     try:
         data = read_role_file(directory / _RECORD, _RECORD_LIMIT)
         return None if data is None else msgspec.json.decode(data, type=Played)
-    except (FileRefused, msgspec.DecodeError, RecursionError):
+    except (FileRefused, ValueError, RecursionError):
+        # Among them a name with a NUL, and what is no JSON.
         return None
 
 
@@ -219,9 +258,8 @@ def _regular(path: Path, source: str) -> Path:
     raise Refused(f"{source} is no regular file", todo="give a replay, or the directory of a run")
 
 
-def _address(source: str) -> str:
+def _address(source: str, split: SplitResult) -> str:
     """An address that can be fetched."""
-    split = urlsplit(source)
     if split.scheme == "s3" and split.netloc and split.path.strip("/"):
         return f"https://{split.netloc}.s3.amazonaws.com{split.path}"
     if split.scheme in {"http", "https"}:
@@ -247,7 +285,8 @@ def _fetch(url: str, target: Path, source: str) -> Path:
                     f"{shown} gives no replay", evidence=f"status {answer.status_code}", todo="check the address"
                 )
             # As it lies there: a host that says of a .gz file that it has encoded it would have it unpacked twice.
-            for chunk in answer.iter_raw(_CHUNK):
+            # And as it comes: pieces of a size would be waited for, and the deadline with them.
+            for chunk in answer.iter_raw():
                 file.write(chunk)
                 if file.tell() > FETCH_LIMIT:
                     raise Refused(
@@ -302,7 +341,10 @@ def _inflate(reader: IO[bytes], writer: IO[bytes], shown: str) -> None:
     while chunk := reader.read(_CHUNK):
         while chunk:
             if inflating.eof:
-                # gzip may be several in a row.
+                # gzip may be several in a row, and NULs may follow to the end of a block, of a tape for example.
+                chunk = chunk.lstrip(b"\0")
+                if not chunk:
+                    break
                 inflating = zlib.decompressobj(_ZLIB_OR_GZIP)
             begun = True
             writer.write(inflating.decompress(chunk, _CHUNK))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Generic, TypeVar
 
 import trio
@@ -13,7 +14,7 @@ from coworld_actors.episode.events import RoleEnded, RoleStarted
 from coworld_drivers.driver import Address, ExitStatus, Handle, Launch, Site
 from coworld_protocol.errors import CoworldError
 
-__all__ = ["STOP_GRACE", "Role", "address_of", "in_a_sentence", "last_line"]
+__all__ = ["STOP_GRACE", "Role", "address_of", "in_a_sentence", "last_line", "telling"]
 
 STOP_GRACE = 5.0
 """Seconds between asking a role to end and killing it."""
@@ -22,6 +23,9 @@ LOG_LOOK = 1.0
 """Seconds between looks at whether a role's log could be written: on a full disk nobody should wait for the deadline."""
 
 URL_QUERY = re.compile(r"(\b\w+://[^\s?]*)\?\S*")
+
+_ADVICE = re.compile(r"\s*(try|files): ")
+_EVIDENCE = re.compile(r"^\s*evidence: ")
 
 M = TypeVar("M")
 
@@ -37,10 +41,19 @@ def last_line(handle: Handle) -> str:
 
     A player may well print the URL that it connects to, and the query of that is its token.
     """
-    lines = [line for line in handle.tail().splitlines() if line.strip()]
+    lines = telling(handle.tail().splitlines())
     if not lines:
         return ""
     return "".join(c if c.isprintable() else " " for c in URL_QUERY.sub(r"\1", lines[-1]))[:200].strip()
+
+
+def telling(lines: Iterable[str]) -> list[str]:
+    """Lines that say what happened: without blank ones and, where others are left, without advice.
+
+    Programs on our SDK end as our commands do, with advice in their last line; what they rest it on is the line before.
+    """
+    said = [line for line in lines if line.strip()]
+    return [_EVIDENCE.sub("", line) for line in said if not _ADVICE.match(line)] or said
 
 
 def in_a_sentence(error: CoworldError) -> str:

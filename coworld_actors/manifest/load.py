@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 import httpx
 import msgspec
 
+from coworld_actors.manifest.address import split_address
 from coworld_actors.manifest.document import SIZE_LIMIT, describe, json_path, parse_json, printable
 from coworld_actors.manifest.rules import check_rules, notes_of
 from coworld_actors.manifest.structure import compare
@@ -153,7 +154,7 @@ def read_document(source: str | Path) -> tuple[Any, Path | None]:
         PreconditionMissing: the host of the address does not answer.
     """
     text = str(source)
-    split = urlsplit(text) if isinstance(source, str) and "://" in text else None
+    split = split_address(text) if isinstance(source, str) else None
     if split is None:
         return _read_path(Path(text), text)
     if split.scheme == "file":
@@ -174,7 +175,7 @@ def read_document(source: str | Path) -> tuple[Any, Path | None]:
 def _origin(source: str | Path, directory: Path | None) -> ManifestOrigin:
     """Where a document was read that lay in `directory`, or came over the network."""
     text = str(source)
-    split = urlsplit(text) if isinstance(source, str) and "://" in text else None
+    split = split_address(text) if isinstance(source, str) else None
     if split is not None and directory is None:
         bare = urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
         return ManifestOrigin(source=bare, place=bare)

@@ -59,6 +59,7 @@ _STEP_FAILED: Final = re.compile(r"returned a non-zero code|did not complete suc
 
 _SHOWN_LINES: Final = 5
 """Last lines in an error: whoever asked for quiet has seen none."""
+_SHOWN_WIDTH: Final = 400
 
 _ADVICE: Final = "correct the step that docker complains about, and build again; without -q all of its output is shown"
 
@@ -363,7 +364,7 @@ def _failure(what: str, code: int, said: Sequence[str], complaints: Sequence[str
     trouble = trouble_of(Completed(code=code, stdout=b"", stderr="\n".join(complaints)))
     lines = [line for line in (*said, *complaints) if line.strip()] or [f"exit code {code}"]
     last = lines[-1]
-    shown = " | ".join(lines[-_SHOWN_LINES:])
+    shown = " | ".join(line[:_SHOWN_WIDTH] for line in lines[-_SHOWN_LINES:])
     if _STEP_FAILED.search(text):
         # Whatever the step said, and however much it sounds like us: it ran, so its base was there.
         return Refused(what, evidence=shown, todo=_ADVICE)

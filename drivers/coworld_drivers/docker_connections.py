@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +16,14 @@ _LISTEN = "0A"
 
 
 def visible(pid: int) -> bool:
-    """Whether the table of the process's network can be read here."""
+    """Whether the process is on this machine, in a network of its own, and the table of that can be read.
+
+    An engine in a virtual machine says numbers that are somebody else's here: mostly of processes in this machine's own network.
+    """
     try:
+        apart = os.stat(f"/proc/{pid}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino  # noqa: PTH116
         with Path(f"/proc/{pid}/net/tcp").open("rb"):
-            return pid > 0
+            return pid > 0 and apart
     except OSError:
         return False
 
@@ -30,16 +35,18 @@ def look(pid: int, port: int, names: Mapping[str, str]) -> Connections:
         pid: of any process in the container.
         port: where its server listens.
         names: the roles by their IPv4 address there.
+
+    Returns:
+        What is seen; complete only when somebody listens there.
     """
     peers: set[str] = set()
     try:
         # The kernel takes 5 ms of a processor to write one such table, however few connections there are. Players come by IPv4, and
         # that goes to a server of IPv4 where there is one.
-        if not _look_into("tcp", pid, port, peers):
-            _look_into("tcp6", pid, port, peers)
+        listens = _look_into("tcp", pid, port, peers) or _look_into("tcp6", pid, port, peers)
     except OSError:
         return Connections(complete=False)
-    return Connections(names=frozenset(names[peer] for peer in peers & names.keys()), complete=True)
+    return Connections(names=frozenset(names[peer] for peer in peers & names.keys()), complete=listens)
 
 
 def _look_into(family: str, pid: int, port: int, peers: set[str]) -> bool:

@@ -282,6 +282,9 @@ async def sweep_at_start(docker: Docker, log: Callable[[str], None]) -> None:
             if leftovers.dead:
                 removal = await remove_leftovers(docker, leftovers)
         except PreconditionMissing as missing:
+            if isinstance(missing, EngineGone) and missing.trouble in {Trouble.ENGINE_AWAY, Trouble.FORBIDDEN}:
+                # The run itself will say so, and better.
+                return
             trouble = f"{missing.what} ({missing.evidence})" if missing.evidence else missing.what
     if limit.cancelled_caught:
         trouble = f"it took more than {START_SECONDS:g} s"

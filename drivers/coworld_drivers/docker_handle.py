@@ -77,8 +77,11 @@ ROOT_IS_READ_ONLY = (b"Read-only file system", b"EROFS", b"[Errno 30]")
 """What programs say when they write where they may not."""
 
 SECOND_CHANCE = 10.0
-"""Seconds after its start in which a role that could not write to its image's root is started again with a root that it may write:
-so early nothing has come of it yet."""
+"""Seconds after its start in which a role that could not write to its image's root is started again with a root that it may write;
+never once it is at work: what it was to do would be done twice."""
+
+COMPLAINT = 2048
+"""Bytes at the end of its output in which a role that ended for that says so."""
 
 
 INIT_COMPLAINT = b"[FATAL tini"
@@ -130,6 +133,7 @@ class DockerHandle:
         self._killed = False
         # Whether it has ended and is about to be started again, elsewhere.
         self._between = False
+        self._at_work = False
         self._verdict = ""
         self._status: ExitStatus | None = None
         self._ended = trio.Event()
@@ -218,6 +222,10 @@ class DockerHandle:
             with trio.move_on_after(pause):
                 await self._ended.wait()
             pause = min(2 * pause, 8 * KILL_PAUSE)
+
+    def at_work(self) -> None:
+        """It has begun: as a player, it is connected; as a game, its players may come."""
+        self._at_work = True
 
     async def owns_address(self) -> bool:
         """Always while it runs: the engine gives a port to one container."""
@@ -349,10 +357,10 @@ class DockerHandle:
         again = self._container.again
         if again is None or self._asked or status.ok or status.kind is ExitKind.LOST:
             return False
-        if not any(sign in log.tail(16_384) for log in self._output.logs for sign in ROOT_IS_READ_ONLY):
+        if not any(sign in log.tail(COMPLAINT) for log in self._output.logs for sign in ROOT_IS_READ_ONLY):
             return False
         self._learn_read_only()
-        if trio.current_time() - self._started_at > SECOND_CHANCE:
+        if self._at_work or trio.current_time() - self._started_at > SECOND_CHANCE:
             return False
         old = self._container.name
         self._between = True

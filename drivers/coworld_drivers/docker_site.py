@@ -1,7 +1,7 @@
 """Where the containers of one episode run together.
 
 A container is created with a name and labels of our choice, started, followed, asked how it ended, and removed; never `--rm`, for
-what has removed itself cannot be asked. Unless it is trusted a role sees its own directory, its game, and nothing else.
+what has removed itself cannot be asked. Unless it is trusted a role sees its own directory, its game, and, when it is a player, those that play with it.
 """
 
 from __future__ import annotations
@@ -155,7 +155,11 @@ class DockerSite:
         if self._game is None or self._game.status is not None:
             await trio.lowlevel.checkpoint()
             return Connections(complete=False)
-        return docker_connections.look(self._game.pid, contract.CONTAINER_PORT, self._players)
+        found = docker_connections.look(self._game.pid, contract.CONTAINER_PORT, self._players)
+        for handle in self.running:
+            if handle.name in found.names:
+                handle.at_work()
+        return found
 
     async def start(self, launch: Launch) -> DockerHandle:
         """Create and start a container.
@@ -171,6 +175,8 @@ class DockerSite:
         await driver.lifeline.ensure()
         if self._seated and launch.role == Role.PLAYER:
             await self.network()
+            if self._game is not None:
+                self._game.at_work()
         resources = bounded(launch.resources, self._confinement())
         logs = open_logs(launch, self._files)
         try:

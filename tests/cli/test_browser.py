@@ -15,7 +15,10 @@ import pytest
 import trio
 
 from coworld_actors.cli import browser
-from coworld_actors.cli.browser import open_pages, why_no_browser
+from coworld_actors.cli.browser import open_pages
+from coworld_actors.doctor.desk import check_browser
+from coworld_actors.doctor.finding import Surroundings
+from tests.doctor.clients import script
 
 
 @pytest.fixture
@@ -123,20 +126,58 @@ async def test_a_browser_that_cannot_be_started_is_told(monkeypatch, tmp_path: P
         assert not await open_pages(["http://127.0.0.1:1/client/player?token=hush"])
 
 
+async def test_without_a_thread_to_wait_in_the_game_goes_on(monkeypatch, tmp_path: Path, game) -> None:
+    """The browser was started; that nobody hears how it fared is no failure of the game's."""
+    seen = use_browser(monkeypatch, tmp_path, FETCHES)
+
+    async def exhausted(*_: object, **__: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", exhausted)
+    with trio.fail_after(60):
+        assert await open_pages([f"{game[0]}/client/player?token=hush"])
+    assert "hush" not in seen.read_text()
+
+
+class Said:
+    """A screen of which only this is looked at."""
+
+    attended = True
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
 @pytest.mark.parametrize(
-    ("environ", "platform", "words"),
+    "changes",
     [
-        ({}, "linux", "no screen"),
-        ({"DISPLAY": ":0"}, "linux", ""),
-        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", ""),
-        ({}, "darwin", ""),
-        ({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "a b c d"}, "linux", "ssh"),
-        ({"SSH_TTY": "/dev/pts/1"}, "darwin", "ssh"),
-        ({"SSH_CONNECTION": "a b c d", "BROWSER": "mine"}, "linux", ""),
+        {},
+        {"DISPLAY": ":0"},
+        {"DISPLAY": ":0", "SSH_CONNECTION": "a b c d"},
+        {"BROWSER": "no-such-program"},
+        {"BROWSER": "no-such-program", "DISPLAY": ":0"},
     ],
 )
-def test_where_no_browser_can_be_seen_none_is_tried(environ: dict[str, str], platform: str, words: str) -> None:
-    """No screen, or the terminal of another machine; somebody who has named a browser knows better."""
-    reason = why_no_browser(environ, platform=platform)
-    assert words in reason
-    assert bool(words) is bool(reason)
+async def test_what_the_doctor_says_is_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    """Pages are tried where it says that they are opened, and addresses are left to the person where it says so."""
+    for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION", "SSH_TTY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(script(tmp_path / "bin", "xdg-open", "true")))
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    tried: list[str] = []
+
+    async def opened(addresses: list[str]) -> bool:
+        tried.extend(addresses)
+        return True
+
+    monkeypatch.setattr(browser, "open_pages", opened)
+    screen = Said()
+    await browser.show_in_browser(["a"], None, screen)  # type: ignore[arg-type]
+    (finding,) = await check_browser(Surroundings())
+    assert bool(tried) is ("pages are opened with" in finding.text) is not bool(screen.notes)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coworld_actors.doctor.desk import check_browser, check_terminal
+from coworld_actors.doctor.desk import check_browser, check_terminal, find_browser
 from coworld_actors.doctor.finding import Status, Surroundings
 from tests.doctor.clients import script
 
@@ -67,8 +67,40 @@ async def test_the_browser(tmp_path: Path) -> None:
         assert finding.status is Status.OK
         return finding.text
 
-    assert "with mine" in await text(BROWSER="mine")
+    assert "with xdg-open" in await text(BROWSER="xdg-open --new-tab %s", PATH=path, SSH_TTY="/dev/pts/1")
     assert "with xdg-open" in await text(PATH=path, DISPLAY=":0")
     assert "print the addresses" in await text(PATH=path)
     assert "print the addresses" in await text(PATH=str(tmp_path / "empty"), WAYLAND_DISPLAY="w")
     assert "ssh -L" in await text(SSH_CONNECTION="1.2.3.4")
+
+
+async def test_a_browser_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Whoever has named it wants it."""
+    (finding,) = await check_browser(Surroundings(environ={"BROWSER": "nope-nope", "PATH": str(tmp_path)}))
+    assert (finding.status, "nope-nope" in finding.text) == (Status.WARN, True)
+    assert finding.todo
+
+
+@pytest.mark.parametrize(
+    ("environ", "platform", "words"),
+    [
+        ({}, "linux", "no screen"),
+        ({"DISPLAY": ":0"}, "linux", ""),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", ""),
+        ({"DISPLAY": ":0", "PATH": "/nowhere"}, "linux", "on PATH"),
+        ({}, "darwin", ""),
+        ({"DISPLAY": "localhost:10.0", "SSH_CONNECTION": "a b c d"}, "linux", "ssh"),
+        ({"SSH_TTY": "/dev/pts/1"}, "darwin", "ssh"),
+        ({"SSH_CONNECTION": "a b c d", "BROWSER": "xdg-open"}, "linux", ""),
+        ({"SSH_CONNECTION": "a b c d", "BROWSER": "nope:xdg-open"}, "linux", ""),
+        ({"SSH_CONNECTION": "a b c d", "BROWSER": "'unclosed"}, "linux", "ssh"),
+    ],
+)
+def test_where_no_browser_can_be_seen_none_is_tried(
+    tmp_path: Path, environ: dict[str, str], platform: str, words: str
+) -> None:
+    """No screen, or the terminal of another machine; somebody who has named a browser that is there knows better."""
+    path = str(script(tmp_path, "xdg-open", "true"))
+    found = find_browser({"PATH": path, **environ}, platform=platform)
+    assert words in found.reason
+    assert bool(words) is bool(found.reason) is not bool(found.program)

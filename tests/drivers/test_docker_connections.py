@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 from coworld_drivers.docker_connections import look, visible
@@ -18,7 +19,8 @@ def test_peers_are_found_by_their_address():
             found = look(os.getpid(), port, {"127.0.0.5": "player-0", "127.0.0.6": "player-1"})
             assert found.names == {"player-0"}
             assert found.complete
-            assert look(os.getpid(), port + 1, {"127.0.0.5": "player-0"}).names == frozenset()
+    elsewhere = look(os.getpid(), port, {"127.0.0.5": "player-0"})
+    assert (elsewhere.names, elsewhere.complete) == (frozenset(), False), "nobody listens there any more"
 
 
 def test_a_server_for_both_families_is_no_hiding_place():
@@ -37,4 +39,16 @@ def test_what_cannot_be_looked_at_is_incomplete():
     assert not look(nobody, 8080, {}).complete
     assert not visible(nobody)
     assert not visible(0)
-    assert visible(os.getpid())
+
+
+def test_only_a_network_apart_is_a_containers():
+    """The number of a process that an engine in a virtual machine says is somebody else's here."""
+    assert not visible(os.getpid())
+    user = () if os.geteuid() == 0 else ("--map-root-user",)
+    with subprocess.Popen(["unshare", *user, "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as process:
+        try:
+            process.stdout.readline()
+            assert visible(process.pid)
+        finally:
+            process.kill()
+

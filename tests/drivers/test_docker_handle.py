@@ -86,6 +86,17 @@ async def test_an_image_that_must_write_its_root_may(bench: Bench):
     assert not bench.left(driver)
 
 
+async def test_who_is_at_work_is_not_started_again(bench: Bench):
+    """What it has done would be done twice, and whoever says the word could write as much as it likes."""
+    async with bench.site(seats=1) as site:
+        player = await site.start(bench.launch("player-0", "import time; time.sleep(1); open('/root-file', 'w')"))
+        player.at_work()
+        first = player.container
+        status = await player.wait()
+        assert (status.code, player.container) == (1, first)
+    assert "Read-only file system" in (bench.directory / "player-0.err").read_text()
+
+
 async def test_a_container_that_somebody_removed(bench: Bench):
     """Is lost, and nobody is to blame for that."""
     async with bench.site() as site:

@@ -70,20 +70,19 @@ def test_the_engine_is_read_as_it_writes():
 
 
 @pytest.mark.parametrize(
-    ("said", "command"),
+    ("said", "own"),
     [
-        ('exec: "nothing": executable file not found in $PATH: unknown', True),
-        ("standard_init_linux.go:228: exec user process caused: exec format error", True),
-        ("exec: /app: permission denied", True),
+        ("Error response from daemon: no command specified", True),
+        ('OCI runtime create failed: chdir to cwd ("/root") set in config.json failed: permission denied', True),
         ("no space left on device", False),
         ("Bind for 127.0.0.1:80 failed: port is already allocated", False),
         ("error while creating mount source path: mkdir /x: permission denied", False),
         ("", False),
     ],
 )
-def test_only_a_command_that_cannot_be_executed_is_a_roles_doing(said: str, command: bool):
+def test_little_that_keeps_a_container_from_starting_is_its_roles_doing(said: str, own: bool):
     """Whatever else keeps an engine from starting a container is the machine's; what was said is the evidence."""
     refused = refusal("player-0", said)
-    assert isinstance(refused, MachineFault) is not command
+    assert isinstance(refused, MachineFault) is not own
     assert refused.evidence == (said or "the engine gives no reason")
-    assert ("`run`" in refused.todo) is command
+    assert ("`run`" in refused.todo) is own

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -94,10 +95,13 @@ def test_a_file_is_taken_where_it_lies(tmp_path: Path, scratch: Path) -> None:
         ("a.z", gzip.compress(DATA)),
         ("a.gz", gzip.compress(DATA[:70000]) + gzip.compress(DATA[70000:])),
         ("a.z", zlib.compress(DATA, 0)),
+        ("a.gz", gzip.compress(DATA) + bytes(1000)),
+        ("a.gz", gzip.compress(DATA) + bytes(200_000)),
+        ("a.gz", gzip.compress(DATA[:70000]) + bytes(512) + gzip.compress(DATA[70000:])),
     ],
 )
 def test_what_is_compressed_is_unpacked(tmp_path: Path, scratch: Path, name: str, packed: bytes) -> None:
-    """zlib, gzip, gzip under the name of zlib, several in a row: the game sees the bytes that it wrote."""
+    """zlib, gzip, gzip under the name of zlib, several in a row, padded: the game sees the bytes that it wrote."""
     (tmp_path / name).write_bytes(packed)
     found = find_replay(str(tmp_path / name), scratch)
     assert found.file.parent == scratch
@@ -151,6 +155,10 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path, scratch: Path) -> N
     assert "is empty" in refused(tmp_path / "empty", scratch)[0]
     assert "no regular file" in refused(tmp_path / "pipe", scratch)[0]
     assert "cannot be read" in refused("a\0b", scratch)[0]
+    assert "cannot be read" in refused("a\0b/c", scratch)[0]
+    assert "cannot be read" in refused("x" * 5000, scratch)[0]
+    assert "is no address" in refused("http://[bad", scratch)[0]
+    assert "is no address" in refused("file://[bad", scratch)[0]
     assert "another machine" in refused("file://elsewhere/replay", scratch)[0]
     assert "scheme 'ftp'" in refused("ftp://127.0.0.1/replay", scratch)[1]
 
@@ -181,11 +189,47 @@ def test_an_address_that_never_ends_is_cut(serve: Any, scratch: Path, monkeypatc
     assert "too large" in refused(f"{base}/there/a", scratch)[0]
 
 
+def test_an_address_that_drips_is_given_up(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte by byte, each in time: all of it has a deadline, too."""
+    monkeypatch.setattr(replay_source, "FETCH_SECONDS", 0.3)
+    given_up = threading.Event()
+
+    class Dripping(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            # Far less than a piece in all, and an end for the case that nobody gives up.
+            for _ in range(300):
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    break
+                if given_up.wait(0.05):
+                    break
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripping) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            lines = refused(f"http://127.0.0.1:{server.server_address[1]}/a", scratch)
+        finally:
+            given_up.set()
+            server.shutdown()
+            thread.join()
+    assert "did not arrive in time" in lines[0]
+    assert int(lines[1].split()[1]) < 300
+
+
 def test_a_bucket_has_an_address() -> None:
     """`s3://BUCKET/KEY` is fetched as anybody may, unsigned."""
-    assert replay_source._address("s3://bucket/a/b.z") == "https://bucket.s3.amazonaws.com/a/b.z"
+    assert replay_source._address("s3://bucket/a/b.z", urlsplit("s3://bucket/a/b.z")) == (
+        "https://bucket.s3.amazonaws.com/a/b.z"
+    )
     with pytest.raises(Refused):
-        replay_source._address("s3://bucket")
+        replay_source._address("s3://bucket", urlsplit("s3://bucket"))
 
 
 class Run:
@@ -203,14 +247,49 @@ class Run:
 
 
 def test_a_run_knows_its_replay_and_its_manifest(tmp_path: Path, scratch: Path) -> None:
-    """Named by its directory, through a link, or by the replay in it; nothing else has to be said."""
+    """Named by its directory, or through a link; nothing else has to be said."""
     run = Run(tmp_path)
     (tmp_path / "latest").symlink_to("run")
-    for name in ("run", "latest", "run/replay", "latest/replay"):
+    for name in ("run", "latest"):
         found = find_replay(str(tmp_path / name), scratch)
         assert found.file.resolve() == run.directory / "replay"
         loaded, notes = manifest_of(found, None)
         assert (loaded.manifest.game.name, notes) == ("scripted", ())
+
+
+def asked_for(found: ReplaySource) -> str:
+    with pytest.raises(Refused, match="is not used without being asked for") as caught:
+        manifest_of(found, None)
+    assert "--manifest" in caught.value.todo
+    return caught.value.evidence
+
+
+@pytest.mark.parametrize("name", ["run/replay", "latest/replay"])
+def test_a_record_beside_a_file_is_no_reason_to_start_what_it_names(tmp_path: Path, scratch: Path, name: str) -> None:
+    """Whoever names a file has not said that its folder is to be trusted; with the manifest named, all is well."""
+    run = Run(tmp_path)
+    (tmp_path / "latest").symlink_to("run")
+    found = find_replay(str(tmp_path / name), scratch)
+    assert "only the file was named" in asked_for(found)
+    assert manifest_of(found, str(run.manifest))[0].manifest.game.name == "scripted"
+
+
+@pytest.mark.parametrize("place", ["coworld/coworld_manifest.json", "../coworld/coworld_manifest.json", "http:/x"])
+def test_a_run_whose_manifest_depends_on_where_one_stands_was_not_made_by_us(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A relative path is found by whoever sends a folder, not by whoever has played."""
+    run = Run(tmp_path, manifest=ManifestOrigin(source=place, place=place))
+    monkeypatch.chdir(tmp_path)
+    assert "relative path" in asked_for(find_replay(str(run.directory), scratch))
+
+
+def test_a_run_of_another_user_is_not_believed(tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its manifest would be played as this one."""
+    run = Run(tmp_path)
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    assert "another user's" in asked_for(find_replay(str(run.directory), scratch))
 
 
 def test_a_run_without_a_replay_says_so(tmp_path: Path, scratch: Path) -> None:

@@ -137,3 +137,17 @@ def test_an_error_in_a_sentence_has_no_advice() -> None:
     """What it is and what it rests on; the next step is the verdict's."""
     assert in_a_sentence(PreconditionMissing("it is so", evidence="seen", todo="do", where="there")) == "it is so: seen"
     assert in_a_sentence(PreconditionMissing("it is so", todo="do")) == "it is so"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("cannot read it\nevidence: JSON is malformed\ntry: another one\n", "JSON is malformed"),
+        ("cannot read it\n  try: another one\n  files: /a\n\n", "cannot read it"),
+        ("try: another one\n", "try: another one"),
+        ("trying: hard\n", "trying: hard"),
+    ],
+)
+def test_advice_is_no_last_word(said: str, shown: str) -> None:
+    """It follows what happened, and means nothing without it."""
+    assert last_line(Said(said)) == shown  # type: ignore[arg-type]

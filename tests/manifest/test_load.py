@@ -332,3 +332,10 @@ def test_any_document_is_loaded_or_refused(raw: Raw, data: st.DataObject) -> Non
         assert len(set(problems)) == len(problems) > 0
     else:
         assert loaded.raw == changed
+
+
+@pytest.mark.parametrize("source", ["http://[x", "http://127.0.0.1:99999/m.json"])
+def test_an_address_that_is_none_is_refused(source: str) -> None:
+    """It is bad input, not a defect and not a silent host."""
+    with pytest.raises(Refused, match="is no address"):
+        load_manifest(source)

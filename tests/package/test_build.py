@@ -180,6 +180,24 @@ async def test_a_base_image_that_is_nowhere_is_a_precondition(engine: Engine, pa
     assert "--build-arg" in caught.value.todo
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "dial tcp: no such host\nThe command '/bin/sh -c go get' returned a non-zero code: 1",
+        'ERROR: process "/bin/sh -c go get" did not complete successfully: exit code: 1\ndial tcp: no such host',
+        "dial tcp: no such host\nCOPY failed: file not found in build context",
+    ],
+)
+async def test_a_step_that_finds_no_host_is_no_missing_base(package: Path, tmp_path: Path, said: str) -> None:
+    """Its own words sound like those of a registry; what fails is the Dockerfile, and its last words are told."""
+    write_package(package, template("{{IMAGE}}", "{{IMAGE}}"))
+    environ = scripted_docker(tmp_path / "bin", f"import sys; print('go get'); sys.exit({said!r})")
+    with pytest.raises(Refused, match="was not built") as caught:
+        await build_package(find_sources(package), Wishes(version="1"), log=print, environ=environ)
+    assert "dial tcp: no such host" in caught.value.evidence
+    assert "above" not in caught.value.todo
+
+
 async def test_an_engine_that_is_away(package: Path) -> None:
     """Is said to be."""
     write_package(package, template("{{IMAGE}}", "{{IMAGE}}"))

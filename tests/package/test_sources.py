@@ -55,3 +55,6 @@ def test_what_cannot_be_a_package_is_refused(tmp_path: Path) -> None:
         find_sources(tmp_path, template=tmp_path / "none.json")
     with pytest.raises(Refused, match="would replace"):
         find_sources(tmp_path, output=tmp_path / "coworld_manifest.json")
+    (tmp_path / "built").mkdir()
+    with pytest.raises(Refused, match="which is a directory"):
+        find_sources(tmp_path, output=tmp_path / "built")
