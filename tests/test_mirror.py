@@ -42,6 +42,7 @@ PLAYED_ELSEWHERE = {
     "drivers/coworld_drivers/warm_process.py": "tests/drivers/test_warm.py",
     "drivers/coworld_drivers/warm_template.py": "tests/drivers/test_warm.py",
     "bench/coworld_bench/python_load.py": "tests/bench/test_load.py",
+    "bench/coworld_bench/docker_by_hand.py": "tests/bench/test_containers.py",
     "bench/coworld_bench/relays.py": "tests/bench/test_tap.py",
     "bench/coworld_bench/rivals/aiohttp.py": "tests/bench/rivals/test_rivals.py",
     "bench/coworld_bench/rivals/connection.py": "tests/bench/rivals/test_rivals.py",

@@ -26,6 +26,9 @@ DOOR_SECONDS = 60.0
 LAUNCH_SECONDS = 5.0
 """Until a browser's start is taken for a success: some stay in the foreground for as long as they are open."""
 
+LOOK_SECONDS = 0.05
+"""Between two looks whether it has ended, where there is no thread to wait in."""
+
 REQUEST_LIMIT = 16 * 1024
 """Bytes of a browser's request that are read."""
 
@@ -141,6 +144,8 @@ async def _launch(address: str) -> bool:
         try:
             return await trio.to_thread.run_sync(launcher.wait, abandon_on_cancel=True) == 0
         except RuntimeError:
-            # No thread left to wait in, but it was started.
-            return True
+            # No thread is left to wait in.
+            while launcher.poll() is None:  # noqa: ASYNC110 - a process sets no event
+                await trio.sleep(LOOK_SECONDS)
+            return launcher.returncode == 0
     return True

@@ -11,6 +11,7 @@ import click
 
 from coworld_actors.cli.exits import Exit, Outcome
 from coworld_actors.cli.streams import Stream
+from coworld_actors.runtime.place import DRIVERS
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.printable import printable
 
@@ -26,7 +27,7 @@ _NAME_WIDTH = 18
 @click.option(
     "--driver",
     "drivers",
-    type=click.Choice(["process", "inproc", "docker", "kubectl"]),
+    type=click.Choice(DRIVERS),
     multiple=True,
     help="What has to work; may be given several times. What only others need is a warning at most.  [default: process]",
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from coworld_actors.cli.batch_options import output_options, pairs, place_of, player_access, tap_spec, world_options
+from coworld_actors.cli.batch_options import output_options, world_options
 from coworld_actors.cli.exits import Outcome
 from coworld_protocol.errors import Refused
 
@@ -48,10 +48,8 @@ def play(context: click.Context, /, manifest: str, players: tuple[str, ...], **_
       coworld-actors play coworld_manifest.json greedy --seat 0 --seat 2 --variant four --no-open
       coworld-actors play coworld_manifest.json greedy random
     """  # noqa: D301 - click's mark for a paragraph that is not to be wrapped
-    from coworld_actors.cli.screen import Detail
-    from coworld_actors.cli.single import Guests, Options, play_single
-    from coworld_actors.episode.dialect import Compat
-    from coworld_actors.episode.spec import Limits
+    from coworld_actors.cli.single import Guests, play_single
+    from coworld_actors.cli.single_request import single_options
 
     values = context.params
     if values["driver"] == "inproc":
@@ -62,30 +60,8 @@ def play(context: click.Context, /, manifest: str, players: tuple[str, ...], **_
         )
     if len(values["variants"]) > 1:
         raise Refused("play is one episode, and several variants are given", todo="name one --variant")
-    access = player_access(values)
-    return functools.partial(
-        play_single,
-        Options(
-            manifest=manifest,
-            players=players,
-            variant=values["variants"][0] if values["variants"] else None,
-            overrides=values["overrides"],
-            images=pairs(values["images"], "--image", "NAME=DIR"),
-            run=values["run_tokens"],
-            place=place_of(values, outside=access.outside),
-            secret_env=access.secret_env,
-            compat=Compat(values["compat"]),
-            limits=Limits(timeout=values["timeout"]),
-            verify_replay=values["verify_replay"],
-            reports=values["reports"] is not False,
-            tap=tap_spec(tap=values["tap"], budget=values["budget"], record=values["record"], chaos=values["chaos"]),
-            guests=Guests(seats=_seats(values["seats"]), browser=values["browser"]),
-            output=values["output"],
-            events=values["events"],
-            detail=Detail.QUIET if values["quiet"] else Detail.VERBOSE if values["verbose"] else Detail.NORMAL,
-            as_json=values["as_json"],
-        ),
-    )
+    guests = Guests(seats=_seats(values["seats"]), browser=values["browser"])
+    return functools.partial(play_single, single_options(values, manifest, players, guests=guests))
 
 
 def _seats(values: tuple[str, ...]) -> frozenset[int] | None:

@@ -15,11 +15,7 @@ from coworld_actors.cli.batch_options import (
     given,
     handling_options,
     output_options,
-    pairs,
-    place_of,
-    player_access,
     resume_option,
-    tap_spec,
     world_options,
 )
 from coworld_actors.cli.exits import Outcome
@@ -116,10 +112,8 @@ def _batch(context: click.Context, manifest: str | None, players: tuple[str, ...
 
 
 def _single(context: click.Context, manifest: str | None, players: tuple[str, ...]) -> Callable[[], Outcome]:
-    from coworld_actors.cli.screen import Detail
-    from coworld_actors.cli.single import Options, play_single
-    from coworld_actors.episode.dialect import Compat
-    from coworld_actors.episode.spec import Limits
+    from coworld_actors.cli.single import play_single
+    from coworld_actors.cli.single_request import single_options
 
     if manifest is None:
         raise click.MissingParameter(ctx=context, param_hint="'MANIFEST'", param_type="argument")
@@ -128,27 +122,4 @@ def _single(context: click.Context, manifest: str | None, players: tuple[str, ..
         raise Refused(
             f"{useless[0]} is for batches, and this is a single episode", todo="add -n 1, or leave the option out"
         )
-    values = context.params
-    access = player_access(values)
-    return functools.partial(
-        play_single,
-        Options(
-            manifest=manifest,
-            players=players,
-            variant=values["variants"][0] if values["variants"] else None,
-            overrides=values["overrides"],
-            images=pairs(values["images"], "--image", "NAME=DIR"),
-            run=values["run_tokens"],
-            place=place_of(values, outside=access.outside),
-            secret_env=access.secret_env,
-            compat=Compat(values["compat"]),
-            limits=Limits(timeout=values["timeout"]),
-            verify_replay=values["verify_replay"],
-            reports=values["reports"] is not False,
-            tap=tap_spec(tap=values["tap"], budget=values["budget"], record=values["record"], chaos=values["chaos"]),
-            output=values["output"],
-            events=values["events"],
-            detail=Detail.QUIET if values["quiet"] else Detail.VERBOSE if values["verbose"] else Detail.NORMAL,
-            as_json=values["as_json"],
-        ),
-    )
+    return functools.partial(play_single, single_options(context.params, manifest, players))

@@ -32,6 +32,7 @@ async def watch_signals(
         kill: ends what runs, without asking it.
         farewell: told the name of the second one, once that is done; the last word on stderr.
         as_json: whether it is said as a document, too.
+        task_status: told once a signal would be heard.
     """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         task_status.started()

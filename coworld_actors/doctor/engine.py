@@ -16,7 +16,7 @@ from coworld_actors.doctor.finding import Finding, Status, Surroundings, quantit
 from coworld_actors.doctor.holdings import check_holdings
 from coworld_actors.doctor.places import look_at_disk
 from coworld_drivers.command import Client, Completed
-from coworld_drivers.docker_client import Trouble, find_docker, trouble_of
+from coworld_drivers.docker_client import LOCAL, Trouble, find_docker, trouble_of
 from coworld_protocol.errors import PreconditionMissing
 
 __all__ = ["OLDEST", "Engine", "check_engine", "judge_engine", "release_of"]
@@ -31,6 +31,7 @@ _TODO = {
     Trouble.NO_ANSWER: "see what the engine is doing (its log), and start it again if it hangs",
 }
 _LIMITS = (("MemoryLimit", "memory"), ("SwapLimit", "swap"), ("CpuCfsQuota", "cpu"), ("PidsLimit", "pids"))
+_NO_CONTEXT = re.compile(r'context "[^"]*".* not found', re.IGNORECASE | re.DOTALL)
 _RELEASE = re.compile(r"v?(\d+)\.(\d+)")
 
 
@@ -50,7 +51,7 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def here(self) -> bool:
         """Whether it is reached through a file of this machine; then it is an engine that sees our files."""
-        return not self.endpoint or self.endpoint.startswith("unix:")
+        return not self.endpoint or self.endpoint.startswith(LOCAL)
 
     @property
     def rootless(self) -> bool:
@@ -75,6 +76,10 @@ async def check_engine(here: Surroundings) -> Sequence[Finding]:
         versions = msgspec.json.decode(done.stdout, type=dict[str, dict[str, Any] | None])
         found = [_release("docker", "client", str((versions.get("Client") or {})["Version"]), client.program, missing)]
     except (msgspec.DecodeError, KeyError):
+        if _NO_CONTEXT.search(done.complaint):
+            text = f"the client is to find its engine in a context that is not there: {done.complaint}"
+            todo = "unset DOCKER_CONTEXT, or choose one of `docker context ls` with `docker context use`"
+            return [Finding(name="docker", status=missing, text=text, todo=todo)]
         if done.ok or trouble_of(done) is Trouble.OTHER:
             text = f"{client.program} is no client that we know: {done.complaint}"
             return [Finding(name="docker", status=missing, text=text, todo="put the docker client first on PATH")]
@@ -127,9 +132,10 @@ def judge_engine(engine: Engine, here: Surroundings) -> list[Finding]:
     head = _release("docker engine", "engine", str(info.get("ServerVersion", "")), f"{kind}{where}", missing)
     if head.status is Status.OK and info.get("OSType") not in {"linux", None}:
         head = _worse(head, missing, "it runs no Linux containers", "switch it to Linux containers")
-    elif head.status is Status.OK and not engine.here:
-        todo = "use an engine of this machine: directories are mounted, and ports are published on 127.0.0.1"
-        head = _worse(head, missing, "it is reached over a network and may not see this machine's files", todo)
+    elif head.status is not Status.FAIL and not engine.here:
+        text = f"the docker driver refuses it, for it is not reached by {LOCAL} and may not see this machine's files"
+        todo = "unset DOCKER_HOST or DOCKER_CONTEXT, or `docker context use default`; or play where the engine is"
+        head = _worse(head, missing, text, todo)
     elif head.status is Status.OK and (skew := _skew(engine)) > SKEW_SECONDS:
         head = _worse(head, Status.WARN, f"its clock differs from ours by {skew:.0f} s", "set both clocks by NTP")
     return [head, _limits(info), _storage(info), _plugins(info)]

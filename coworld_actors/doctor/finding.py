@@ -39,20 +39,27 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     todo: str = ""
 
 
+def _current_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
+
+
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     """What is looked at.
 
     Attributes:
         drivers: names of the drivers that have to work; what only others need is never worse than a warning.
         environ: the variables that clients are called with.
-        directory: where the command was given, below which the files of episodes go.
+        directory: where the command was given, below which the files of episodes go; None when it is not there any more.
         seats: of the episode by which room is measured.
         patience: seconds for one call of a client.
     """
 
     drivers: frozenset[str] = frozenset({"process"})
     environ: Mapping[str, str] = msgspec.field(default_factory=lambda: dict(os.environ))
-    directory: Path = msgspec.field(default_factory=Path.cwd)
+    directory: Path | None = msgspec.field(default_factory=_current_directory)
     seats: int = 2
     patience: float = 8.0
 

@@ -24,14 +24,35 @@ SHARED_MEMORY = 64 * 1024 * 1024
 
 async def check_disk(here: Surroundings) -> Sequence[Finding]:
     """Room for the episodes' files, and for what is only needed meanwhile."""
-    runs = here.directory / "runs"
-    temporary = Path(here.environ.get("TMPDIR") or tempfile.gettempdir())
-    return [
-        await look_at_disk("disk", runs, worst=Status.FAIL, todo="free some, or play in another directory (--output)"),
-        await look_at_disk(
-            "temporary", temporary, worst=Status.FAIL, todo="free some, or name another directory in TMPDIR"
-        ),
-    ]
+    return [await _runs(here), await _temporary(here)]
+
+
+async def _runs(here: Surroundings) -> Finding:
+    if here.directory is None:
+        text = "the directory in which this command was given is not there any more"
+        return Finding(name="disk", status=Status.FAIL, text=text, todo="go to another directory (cd)")
+    todo = "free some, or play in another directory (--output)"
+    return await look_at_disk("disk", here.directory / "runs", worst=Status.FAIL, todo=todo)
+
+
+async def _temporary(here: Surroundings) -> Finding:
+    named = here.environ.get("TMPDIR")
+    # A file system of another machine may take its time.
+    if named and not await trio.to_thread.run_sync(os.path.isdir, named, abandon_on_cancel=True):
+        text = f"TMPDIR is {named}, which is no directory: another place is taken in its stead"
+        todo = "make that directory, or name another one in TMPDIR"
+        return Finding(name="temporary", status=Status.WARN, text=text, todo=todo)
+    # The library looks for a place that it can write to, which fails where there is none.
+    place = Path(named) if named else await trio.to_thread.run_sync(_temporary_place, abandon_on_cancel=True)
+    todo = "free some, or name another directory in TMPDIR"
+    return await look_at_disk("temporary", place, worst=Status.FAIL, todo=todo)
+
+
+def _temporary_place() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path("/tmp")  # noqa: S108 - to be looked at, not written
 
 
 async def check_shared_memory(_: Surroundings) -> Sequence[Finding]:

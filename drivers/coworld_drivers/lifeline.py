@@ -77,7 +77,8 @@ class Lifeline:
 
     Args:
         mark: the run's mark, by which the janitor finds what left its group.
-        wills: done in this order, again and again, if this process ends without `aclose`.
+        wills: done in this order, again and again, if this process ends without `aclose`; a janitor is told them as they are when
+            it is started.
         what: whose it is, as a noun without article.
 
     Attributes:
@@ -87,8 +88,7 @@ class Lifeline:
     def __init__(self, mark: str, wills: Sequence[Will] = (), *, what: str = "process driver") -> None:
         self.owner = Owner(what)
         self._mark = mark
-        # Of ASCII only, without line ends: JSON escapes everything else, also the bytes of an environment that are no text.
-        self._wills = "".join(f"*{json.dumps(msgspec.to_builtins(will))}\n" for will in wills).encode()
+        self._wills = tuple(wills)
         # Whether the janitor knows the wills, so that other lines may follow.
         self._told = False
         self._groups: set[int] = set()
@@ -145,7 +145,9 @@ class Lifeline:
 
     async def _tell(self, process: trio.Process) -> None:
         """Tell a new janitor the wills, which may be more than a pipe holds at once."""
-        rest = memoryview(self._wills)
+        # Of ASCII only, without line ends: JSON escapes everything else, also the bytes of an environment that are no text.
+        lines = (f"*{json.dumps(msgspec.to_builtins(will))}\n" for will in self._wills)
+        rest = memoryview("".join(lines).encode())
         # Restores: no line begins within another one; a janitor that could not be told is gone.
         with trio.move_on_after(CLOSE_SECONDS, shield=True):
             while rest:
@@ -182,6 +184,8 @@ class Lifeline:
     def bequeath(self) -> None:
         """Leave the wills to the janitor, as if this process had ended: something could not be removed yet. It ends by itself."""
         if self._process is not None and self.owner.here:
+            # Nobody waits for its end; it is no zombie for as long as this trio run lasts.
+            trio.lowlevel.spawn_system_task(self._process.wait, name="a janitor's end")
             self._forget()
 
     async def aclose(self) -> None:

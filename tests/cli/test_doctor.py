@@ -82,3 +82,25 @@ def test_text_of_strangers_reaches_no_terminal_as_it_is(tmp_path: Path) -> None:
     done = doctor(tmp_path, PATH=f"{path}:{os.environ['PATH']}")
     assert "red" in done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_only_drivers_that_there_are_can_be_asked_for(tmp_path: Path) -> None:
+    """What `run --driver` does not take is a line, and nothing that could have to work."""
+    done = doctor(tmp_path, "--driver", "kubectl")
+    assert done.returncode == 2
+    assert "kubectl" in findings_of(doctor(tmp_path, "--json"))
+
+
+def test_in_a_directory_that_has_gone_the_disk_fails(tmp_path: Path) -> None:
+    """It is said as a finding, with what to do."""
+    (tmp_path / "gone").mkdir()
+    script = f'cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-P", *COMMAND[1:], "--json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 3, done
+    assert findings_of(done)["disk"]["status"] == "fail"

@@ -83,6 +83,50 @@ def test_a_replay_that_does_not_load_is_1_with_the_reason(played: Path, tmp_path
     assert "JSONDecodeError" in document["error"]["evidence"]
 
 
+def test_the_games_advice_is_not_taken_for_its_reason(tmp_path: Path) -> None:
+    """A game on our SDK ends with its own advice; what is told is why."""
+    (tmp_path / "a").write_text("nonsense")
+    done = command("replay", "a", "--verify", "--json", "--manifest", ORCHARD, cwd=tmp_path)
+    assert done.returncode == 1
+    error = json.loads(done.stdout)["error"]
+    assert "JSON is malformed" in error["what"]
+    assert "JSON is malformed" in error["evidence"]
+    assert not any(label in error["what"] + error["evidence"] for label in ("try:", "evidence:"))
+
+
+def test_a_file_in_a_run_needs_its_manifest_named(played: Path) -> None:
+    """A folder may come from anybody: the record in it starts nothing for whoever names a file; a run's directory is trusted."""
+    replay = (played / "runs/latest/replay").resolve()
+    done = command("replay", replay, "--verify", cwd=played)
+    assert done.returncode == 2
+    assert "is not used without being asked for" in done.stderr
+    assert f"if you trust {played / 'coworld/coworld_manifest.json'}, name it with --manifest" in done.stderr
+    assert command("replay", replay, "--verify", "--manifest", "coworld", cwd=played).returncode == 0
+
+
+def test_a_folder_that_was_sent_starts_nothing(played: Path, tmp_path: Path) -> None:
+    """Its record names the manifest that came with it, whose command would run here."""
+    manifest = write_coworld(tmp_path / "dl", scripted_manifest())
+    record = json.loads((played / "runs/latest/episode.json").read_text())
+    document = json.loads(manifest.read_text())
+    document["game"]["runnable"]["run"] = ["sh", "-c", f"touch {tmp_path}/ran"]
+    (tmp_path / "dl/evil.json").write_text(json.dumps(document))
+    record["manifest"] = {"source": "dl/evil.json", "place": "dl/evil.json"}
+    (tmp_path / "dl/episode.json").write_text(json.dumps(record))
+    (tmp_path / "dl/replay").write_bytes((played / "runs/latest/replay").read_bytes())
+    for name in ("dl/replay", "dl"):
+        done = command("replay", name, "--verify", cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "--manifest" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("source", ["http://[bad", "x" * 5000])
+def test_what_can_be_no_replay_is_refused(tmp_path: Path, source: str) -> None:
+    """It is bad input, and no defect."""
+    assert command("replay", source, cwd=tmp_path).returncode == 2
+
+
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     """Before anything is started."""
     done = command("replay", "nowhere", cwd=tmp_path)

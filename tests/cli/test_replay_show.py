@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -32,15 +33,17 @@ class Showing:
     def __init__(self, directory: Path, *arguments: object) -> None:
         self.temporary = directory / "temporary"
         self.temporary.mkdir(exist_ok=True)
-        self.process = subprocess.Popen(
-            [*COMMAND, "replay", *map(str, arguments), "--no-open"],
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TMPDIR": str(self.temporary)},
-        )
+        self.stdout = directory / "stdout"
+        with self.stdout.open("w") as stdout:
+            self.process = subprocess.Popen(
+                [*COMMAND, "replay", *map(str, arguments), "--no-open"],
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "TMPDIR": str(self.temporary)},
+            )
         self.said = ""
         self.roles: list[psutil.Process] = []
         self._reader = threading.Thread(target=self._hear)
@@ -67,6 +70,10 @@ class Showing:
         self._reader.join(PATIENCE)
         assert psutil.wait_procs(self.roles, timeout=5)[1] == []
         return code
+
+    def document(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.stdout.read_text())
+        return document
 
     def give_up(self) -> None:
         if self.process.poll() is None:
@@ -114,12 +121,15 @@ def test_a_replay_moves_in_a_browser_until_one_leaves(showing, orchard_run: Path
 
 
 def test_sigterm_has_its_own_code(showing, orchard_run: Path) -> None:
-    """As everywhere; the end is as orderly."""
-    run = showing(orchard_run)
+    """As everywhere; the end is as orderly, and the document says that the page was there, and what ended it."""
+    run = showing(orchard_run, "--json")
     run.link()
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == 143
     assert list(run.temporary.iterdir()) == []
+    document = run.document()
+    assert (document["exit_code"], document["replay"]["shown"]) == (143, True)
+    assert (document["error"]["type"], document["error"]["what"]) == ("Interrupted", "SIGTERM ended the replay")
 
 
 def test_after_sigkill_no_process_is_left(showing, orchard_run: Path) -> None:
@@ -152,7 +162,7 @@ def test_a_game_that_dies_is_told(showing, tmp_path: Path) -> None:
 def test_leaving_before_it_is_shown_is_an_interruption(showing, tmp_path: Path) -> None:
     """There was nothing to leave yet: 130 as elsewhere."""
     manifest, replay = shown_by(tmp_path, "replay_hangs")
-    run = showing(replay, "--manifest", manifest)
+    run = showing(replay, "--manifest", manifest, "--json")
     end = time.monotonic() + PATIENCE
     while not any(
         "scripted_game.py" in " ".join(each.cmdline()) for each in psutil.Process(run.process.pid).children(True)
@@ -163,6 +173,8 @@ def test_leaving_before_it_is_shown_is_an_interruption(showing, tmp_path: Path) 
     run.process.send_signal(signal.SIGINT)
     assert run.end() == 130
     assert list(run.temporary.iterdir()) == []
+    document = run.document()
+    assert (document["replay"]["shown"], document["error"]["type"]) == (False, "Interrupted")
 
 
 def test_a_replay_that_shows_nothing_fails_the_check(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import socket
 from collections.abc import Mapping
@@ -185,3 +186,30 @@ def test_an_engine_elsewhere_is_told_without_its_password() -> None:
 def test_versions_are_read_by_their_first_two_numbers(text: str, release: tuple[int, int] | None) -> None:
     """Distributions add words of their own."""
     assert release_of(text) == release
+
+
+@pytest.mark.parametrize(
+    "complaint",
+    [
+        'Failed to initialize: unable to resolve docker endpoint: context "nope": context not found: open /a/meta.json',
+        'Error: unable to resolve docker endpoint: context "nope" does not exist: not found',
+        'Current context "nope" is not found on the file system, please check your config file',
+    ],
+)
+async def test_a_context_that_is_not_there_is_told(tmp_path: Path, complaint: str) -> None:
+    """The client is known; what it was told is wrong."""
+    path = script(tmp_path / "bin", "docker", f"echo {shlex.quote(complaint)} >&2; exit 1")
+    (finding,) = await check_engine(calling(path, "docker"))
+    assert (finding.status, "context that is not there" in finding.text) == (Status.FAIL, True)
+    assert "DOCKER_CONTEXT" in finding.todo
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:2375", "ssh://far.example.org", "npipe:////./pipe/docker"])
+def test_what_the_driver_refuses_is_refused_here(endpoint: str) -> None:
+    """An engine that is not reached by a file fails where docker has to work, whatever its version."""
+    for version in ("27.1.0", "dev"):
+        remote = engine(endpoint=endpoint, ServerVersion=version)
+        for drivers, status in ((("docker",), Status.FAIL), (("process",), Status.WARN)):
+            head = judge_engine(remote, Surroundings(drivers=frozenset(drivers)))[0]
+            assert (head.status, "the docker driver refuses it" in head.text) == (status, True)
+            assert "DOCKER_HOST" in head.todo

@@ -15,10 +15,11 @@ from tests.doctor.clients import found
 
 async def test_the_disk_of_this_machine(tmp_path: Path) -> None:
     """The directory of episodes need not be there yet; the temporary one is that of TMPDIR."""
-    here = Surroundings(directory=tmp_path, environ={"TMPDIR": str(tmp_path / "later")})
+    (tmp_path / "mine").mkdir()
+    here = Surroundings(directory=tmp_path, environ={"TMPDIR": str(tmp_path / "mine")})
     findings = await check_disk(here)
     assert str(tmp_path / "runs") in found(findings, "disk").text
-    assert str(tmp_path / "later") in found(findings, "temporary").text
+    assert str(tmp_path / "mine") in found(findings, "temporary").text
     assert all(finding.status is not Status.FAIL for finding in findings)
     assert not (tmp_path / "runs").exists()
 
@@ -52,3 +53,22 @@ async def test_shared_memory_is_never_a_failure() -> None:
     (finding,) = await check_shared_memory(Surroundings())
     assert finding.status in {Status.OK, Status.WARN}
     assert "/dev/shm" in finding.text
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file", "a\0b"])
+async def test_a_temporary_directory_that_is_none_is_a_warning(tmp_path: Path, name: str) -> None:
+    """The library takes another one, which is not what was asked for."""
+    (tmp_path / "file").write_text("")
+    findings = await check_disk(Surroundings(directory=tmp_path, environ={"TMPDIR": f"{tmp_path}/{name}"}))
+    assert found(findings, "temporary").status is Status.WARN
+    assert "TMPDIR" in found(findings, "temporary").todo
+
+
+async def test_a_directory_that_has_gone_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is nowhere to play; everything else is found out all the same."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    finding = found(await check_disk(Surroundings()), "disk")
+    assert (finding.status, "not there any more" in finding.text) == (Status.FAIL, True)
+    assert finding.todo

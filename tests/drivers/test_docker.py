@@ -7,6 +7,7 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 import trio
 
@@ -14,6 +15,7 @@ from coworld_drivers.docker import DockerDriver
 from coworld_drivers.driver import MachineFault, Wanted
 from coworld_protocol.errors import PreconditionMissing
 from tests.drivers.docker_bench import LONG, SLEEPER, Bench, bench
+from tests.relays import Relay
 
 __all__ = ["bench"]
 
@@ -86,3 +88,23 @@ async def test_entered_while_everything_is_cancelled():
         async with DockerDriver() as driver:
             await driver.check([])
     assert scope.cancelled_caught
+
+
+async def test_an_engine_that_goes_away_for_good(bench: Bench, tmp_path_factory: pytest.TempPathFactory):
+    """It is said once that not everything could be removed, and when it is back the janitor removes it and ends."""
+    relay = Relay(tmp_path_factory.mktemp("relay") / "engine.sock")
+    try:
+        driver = bench.driver(environ={**os.environ, **relay.environ})
+        driver.docker.patience = 1.0
+        async with driver, driver.open_site("e", seats=1) as site:
+            await site.start(bench.launch("player-0", SLEEPER))
+            janitor = driver.lifeline.pid
+            relay.cut()
+        assert sum("could be removed" in note for note in bench.notes) == 1
+        assert bench.left(driver)
+        relay.restore()
+        with trio.fail_after(LONG):
+            while bench.left(driver) or psutil.pid_exists(janitor):
+                await trio.sleep(0.2)
+    finally:
+        relay.close()

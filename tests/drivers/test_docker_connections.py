@@ -45,10 +45,11 @@ def test_only_a_network_apart_is_a_containers():
     """The number of a process that an engine in a virtual machine says is somebody else's here."""
     assert not visible(os.getpid())
     user = () if os.geteuid() == 0 else ("--map-root-user",)
-    with subprocess.Popen(["unshare", *user, "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        ["unshare", *user, "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE
+    ) as process:
         try:
             process.stdout.readline()
             assert visible(process.pid)
         finally:
             process.kill()
-

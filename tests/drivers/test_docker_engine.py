@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from coworld_drivers.docker_client import Docker, DockerRefused
-from coworld_drivers.docker_engine import Engine, ask_engine
+from coworld_drivers.docker_engine import Engine, ask_engine, pin_engine
+from coworld_drivers.docker_gc import wills
 from coworld_protocol.errors import PreconditionMissing
 from tests.docker_engine import Engine as RealEngine
 
@@ -38,6 +39,25 @@ async def test_the_real_engine_is_understood(engine: RealEngine):
     assert found.server_version == engine.version
     assert found.ncpu >= 1
     assert found.os_type == "linux"
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:2375", "ssh://me:word@far", "npipe:////./pipe/docker_engine"])
+async def test_an_engine_elsewhere_is_refused(tmp_path: Path, endpoint: str):
+    """Its directories and ports are not this machine's; what an address holds besides its kind is not said."""
+    with pytest.raises(PreconditionMissing, match="engine of this machine") as caught:
+        await pin_engine(saying(tmp_path, endpoint))
+    assert "DOCKER_HOST" in caught.value.todo
+    assert "word" not in caught.value.evidence
+
+
+async def test_the_engine_of_a_run_stays_the_same(tmp_path: Path):
+    """Also for the janitor: a user may choose another context while roles run."""
+    docker = saying(tmp_path, "unix:///run/one.sock\n")
+    docker.client.environ["DOCKER_CONTEXT"] = "another"
+    (containers, _) = wills(docker, "r1")
+    await pin_engine(docker)
+    assert docker.client.environ["DOCKER_HOST"] == containers.environ["DOCKER_HOST"] == "unix:///run/one.sock"
+    assert "DOCKER_CONTEXT" not in containers.environ
 
 
 async def test_limits_follow_what_the_engine_can_do(tmp_path: Path):

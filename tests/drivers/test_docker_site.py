@@ -71,6 +71,19 @@ async def test_a_game_hides_what_belongs_to_others(bench: Bench):
     assert (place / "players" / "0" / "private").read_text() == "x"
 
 
+async def test_the_user_s_proxies_are_not_for_roles(bench: Bench):
+    """The client's settings give them, with their passwords, to every container that is made with them."""
+    settings = bench.directory / "settings"
+    settings.mkdir()
+    proxy = "http://me:hunter-7713@proxy:3128"
+    (settings / "config.json").write_text(json.dumps({"proxies": {"default": {"httpProxy": proxy, "noProxy": "x"}}}))
+    async with bench.site(environ={**os.environ, "DOCKER_CONFIG": str(settings)}) as site:
+        role = bench.launch("player-0", "import os; print(dict(os.environ))", env={"HTTP_PROXY": "mine"})
+        assert (await (await site.start(role)).wait()).ok
+    assert "hunter-7713" not in bench.out("player-0")
+    assert "'HTTP_PROXY': 'mine'" in bench.out("player-0")
+
+
 async def test_variables_arrive_as_they_are(bench: Bench):
     """Line breaks, long values and secrets included; of ours nothing; none of it is in anybody's argv."""
     code = "import json, os; print(json.dumps(dict(os.environ)))"
