@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +26,7 @@ __all__ = [
     "check_players",
     "image_notes",
     "refuse_idle_run",
-    "refuse_local_players",
+    "refuse_local",
     "runnable_of",
     "with_own_images",
 ]
@@ -49,12 +49,22 @@ def refuse_idle_run(specs: Sequence[PlayerSpec], run: tuple[str, ...]) -> None:
         )
 
 
-def refuse_local_players(specs: Sequence[PlayerSpec], driver: str) -> None:
-    """Checks that nobody is a command or function of this machine where roles are containers.
+def refuse_local(specs: Sequence[PlayerSpec], mapped: Collection[str], driver: str) -> None:
+    """Checks that nothing is to come from this machine where roles are containers.
+
+    Args:
+        specs: the players.
+        mapped: images that the caller maps to directories.
+        driver: its name.
 
     Raises:
-        Refused: somebody is.
+        Refused: a player is a command or a function, or an image is a directory.
     """
+    if mapped and driver == "docker":
+        raise Refused(
+            f"--image {printable(next(iter(mapped)))} names a directory, and with --driver docker every role is a container",
+            todo="leave --image out, or --driver docker",
+        )
     local = [spec.ref for spec in specs if spec.kind in {RefKind.COMMAND, RefKind.FUNCTION}]
     if local and driver == "docker":
         raise Refused(

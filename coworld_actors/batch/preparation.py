@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from coworld_actors.batch.commands import check_players, refuse_local_players
+from coworld_actors.batch.commands import check_players, refuse_local
 from coworld_actors.batch.options import BatchKind, BatchOptions
 from coworld_actors.batch.plans import Plans, fixture_entrants, prepare
 from coworld_actors.batch.schedule import (
@@ -102,7 +102,7 @@ def prepare_batch(options: BatchOptions) -> Prepared:
     known = images.names()
     texts = (*options.players, *options.pool)
     specs = [parse_spec(text, players=ids, images=known) for text in texts]
-    refuse_local_players(specs, options.driver)
+    refuse_local(specs, options.images, options.driver)
     variants = options.variants or (None,)
     own: Lineups | None = None
     if not specs:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from coworld_actors.batch.commands import check_players, refuse_local_players
+from coworld_actors.batch.commands import check_players, refuse_local
 from coworld_actors.batch.plans import plan_single
 from coworld_actors.batch.specs import parse_spec
 from coworld_actors.cli.browser import show_in_browser
@@ -109,7 +109,7 @@ def play_single(options: Options) -> Outcome:
     images = load_images(loaded.directory, options.images)
     ids = [each.id for each in loaded.manifest.player]
     specs = [parse_spec(text, players=ids, images=images.names()) for text in options.players]
-    refuse_local_players(specs, options.place.driver)
+    refuse_local(specs, options.images, options.place.driver)
     people = _people(loaded, options)
     plan, images = plan_single(
         loaded, images, specs, variant=options.variant, overrides=options.overrides, run=options.run, people=people

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from coworld_actors.control.place import check_directory, directories, is_dead, stale
+from coworld_actors.control.place import is_dead, sockets, stale
 from coworld_drivers.scratch import remove_scratch, stale_scratch
-from coworld_protocol.errors import CoworldError, PreconditionMissing
+from coworld_protocol.errors import CoworldError
 
 __all__ = ["Remnant", "RemnantKind", "find_remnants", "remove_remnant"]
 
@@ -42,18 +42,8 @@ class Remnant(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_remnants() -> tuple[list[Remnant], list[CoworldError]]:
     """All that is left; and what is wrong with places where there might be more."""
-    found: list[Remnant] = []
-    troubles: list[CoworldError] = []
-    for directory in directories():
-        if not os.path.lexists(directory):
-            continue
-        try:
-            check_directory(directory)
-            found += [_remnant(RemnantKind.SOCKET, path) for path in stale(directory)]
-        except PreconditionMissing as error:
-            troubles.append(error)
-        except OSError as error:
-            troubles.append(PreconditionMissing(f"{directory} cannot be read: {error.strerror}", todo="look at it"))
+    dead, troubles = sockets(stale)
+    found = [_remnant(RemnantKind.SOCKET, path) for path in dead]
     found += [_remnant(RemnantKind.SCRATCH, path) for path in stale_scratch()]
     return found, troubles
 

@@ -18,7 +18,7 @@ import socket
 import stat
 import struct
 import tempfile
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 
 import trio
@@ -110,8 +110,16 @@ def peer(stream: trio.SocketStream) -> tuple[int, int]:
     return pid, uid
 
 
-def sockets() -> tuple[list[Path], list[CoworldError]]:
-    """All sockets of this user's runtimes, dead ones too; and what is wrong with places where there might be more."""
+def _named(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if path.name.endswith(SUFFIX))
+
+
+def sockets(among: Callable[[Path], Iterable[Path]] = _named) -> tuple[list[Path], list[CoworldError]]:
+    """Sockets of this user's runtimes; and what is wrong with places where there might be more.
+
+    Args:
+        among: those of a directory; by default all, dead ones too.
+    """
     found: list[Path] = []
     troubles: list[CoworldError] = []
     for directory in directories():
@@ -119,7 +127,7 @@ def sockets() -> tuple[list[Path], list[CoworldError]]:
             continue
         try:
             check_directory(directory)
-            found += sorted(path for path in directory.iterdir() if path.name.endswith(SUFFIX))
+            found += among(directory)
         except PreconditionMissing as error:
             troubles.append(error)
         except OSError as error:

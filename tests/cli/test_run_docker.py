@@ -203,6 +203,7 @@ def test_trust_says_what_it_relaxed(orchard_manifest: Path, tmp_path: Path) -> N
         (["img_0b6c3f3e-6a53-4a4e-9a6c-0d8b3d3b6a11"], 2, "img_0b6c3f3e-6a53-4a4e-9a6c-0d8b3d3b6a11"),
         (["cmd:python bot.py"], 2, "program of this machine"),
         (["py:bot:play"], 2, "program of this machine"),
+        (["greedy", "--image", "orchard:0.1.0=."], 2, "names a directory"),
     ],
 )
 def test_what_cannot_be_a_container_starts_nothing(
