@@ -59,26 +59,40 @@ class DiskWatch:
         while True:
             await trio.sleep(LOOK)
             for writer, (directory, limit, without) in tuple(self._watched.items()):
-                size = await trio.to_thread.run_sync(used, directory, without, limit)
-                if size > limit and writer in self._watched:
+                why = await trio.to_thread.run_sync(_objection, directory, without, limit)
+                if why and writer in self._watched:
                     self.forget(writer)
-                    writer.condemn(f"it wrote more than the {limit} bytes of disk that it may use")
+                    writer.condemn(why)
                     await writer.kill()
 
 
+def _objection(directory: Path, without: Collection[Path], limit: int) -> str:
+    try:
+        too_much = used(directory, without, limit) > limit
+    except PermissionError as error:
+        # Its files are ours: only the role itself can have taken the permission away.
+        return f"it hides what it writes: {Path(error.filename).name} cannot be looked into"
+    return f"it wrote more than the {limit} bytes of disk that it may use" if too_much else ""
+
+
 def used(directory: Path, without: Collection[Path] = (), enough: int | None = None) -> int:
-    """Bytes of disk that a directory takes; what vanishes meanwhile, or cannot be read, does not count.
+    """Bytes of disk that a directory takes; what vanishes meanwhile does not count.
 
     Args:
         directory: where to look; links are not followed.
         without: directories that do not count.
         enough: stop when it is more than that.
+
+    Raises:
+        PermissionError: one of its directories cannot be looked into.
     """
     total = files = 0
     waiting = [directory]
     while waiting:
         try:
             entries = os.scandir(waiting.pop())
+        except PermissionError:
+            raise
         except OSError:
             continue
         with entries:

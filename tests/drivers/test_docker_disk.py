@@ -1,7 +1,10 @@
 """How much roles have written."""
 
+import errno
+import os
 from pathlib import Path
 
+import pytest
 import trio
 
 from coworld_drivers.docker_disk import DiskWatch, used
@@ -48,6 +51,30 @@ def test_it_stops_counting_when_it_knows_enough(tmp_path: Path):
     for number in range(50):
         (tmp_path / str(number)).write_bytes(b"x" * 4096)
     assert used(tmp_path, enough=8192) > 8192
+
+
+async def test_who_hides_what_it_writes_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A directory that cannot be looked into could hold anything."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    look = os.scandir
+
+    def refusing(path: Path):
+        # Root, who may run the tests, is refused nothing.
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    watch = DiskWatch()
+    secretive = Scribbler()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch.serve)
+        watch.watch(secretive, tmp_path, 1_000_000)
+        with trio.fail_after(LONG):
+            await secretive.killed.wait()
+        nursery.cancel_scope.cancel()
+    assert secretive.why == "it hides what it writes: closed cannot be looked into"
 
 
 async def test_who_goes_too_far_is_ended(tmp_path: Path):
