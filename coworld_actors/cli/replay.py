@@ -19,7 +19,9 @@ __all__ = ["replay"]
 @click.command()
 @click.argument("source", metavar="FILE|RUN_DIR")
 @click.option(
-    "--manifest", metavar="MANIFEST", help="Of the game.  [default: what the run beside the replay was played from]"
+    "--manifest",
+    metavar="MANIFEST",
+    help="Of the game; a FILE needs it.  [default: what the run of RUN_DIR was played from]",
 )
 @click.option(
     "--verify", "--verify-replay", "verify", is_flag=True, help="Only see whether it loads, and exit with 0 or 1."
@@ -70,7 +72,7 @@ def replay(
 ) -> Callable[[], Outcome]:
     """Show a replay: its game is started again with nothing else to see, and its page is opened. Ctrl-C ends it.
 
-    A run's directory names its replay and its manifest. A FILE may be a file:// or http(s):// address; what ends in .z or .gz is
+    A run's directory names its replay and its manifest; a FILE does not. It may be a file:// or http(s):// address; what ends in .z or .gz is
     unpacked.
 
     \b

@@ -5,12 +5,16 @@ What is compressed is unpacked into a directory of ours; nothing is believed abo
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import stat
+import threading
 import time
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import SplitResult, unquote
 
 import httpx
@@ -277,7 +281,9 @@ def _fetch(url: str, target: Path, source: str) -> Path:
     shown = source.partition("?")[0]
     try:
         with (
-            httpx.stream("GET", url, timeout=_ANSWER_SECONDS, follow_redirects=True, headers=_HEADERS) as answer,
+            _Cut(FETCH_SECONDS) as cut,
+            httpx.Client(timeout=_ANSWER_SECONDS, follow_redirects=True, headers=_HEADERS) as client,
+            client.stream("GET", url, extensions={"trace": cut.see}) as answer,
             target.open("xb") as file,
         ):
             if answer.status_code != 200:
@@ -295,12 +301,10 @@ def _fetch(url: str, target: Path, source: str) -> Path:
                         todo="download it and give the file",
                     )
                 if time.monotonic() > deadline:
-                    raise PreconditionMissing(
-                        f"{shown} did not arrive in time",
-                        evidence=f"{file.tell()} bytes in {FETCH_SECONDS:.0f} s",
-                        todo="download it and give the file",
-                    )
+                    raise _too_slow(shown)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if time.monotonic() > deadline:
+            raise _too_slow(shown) from error
         raise PreconditionMissing(
             f"{shown} cannot be reached",
             evidence=str(error) or type(error).__name__,
@@ -309,6 +313,49 @@ def _fetch(url: str, target: Path, source: str) -> Path:
     except OSError as error:
         raise _no_room(error, target) from error
     return target
+
+
+def _too_slow(shown: str) -> PreconditionMissing:
+    return PreconditionMissing(
+        f"{shown} did not arrive in time",
+        evidence=f"it was not there after {FETCH_SECONDS:g} s",
+        todo="download it and give the file",
+    )
+
+
+class _Cut:
+    """Ends a connection after some time, whatever is waited for on it: the heads of answers may drip, too."""
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._late = False
+
+    def __enter__(self) -> _Cut:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def see(self, event: str, info: Mapping[str, Any]) -> None:
+        """Told by the client what it does; a connection is another one when it is encrypted."""
+        if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket")
+                late = self._late
+            if late:
+                self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            self._late = True
+            # One that has been closed cannot be shut down, and an encrypted one would say goodbye first.
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 def _unpack(packed: Path, target: Path, source: str) -> Path:
