@@ -10,11 +10,10 @@ import os
 import socket
 import stat
 import threading
-import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 from urllib.parse import SplitResult, unquote
 
 import httpx
@@ -276,12 +275,12 @@ def _address(source: str, split: SplitResult) -> str:
 
 
 def _fetch(url: str, target: Path, source: str) -> Path:
-    deadline = time.monotonic() + FETCH_SECONDS
+    cut = _Cut(FETCH_SECONDS)
     # The query of an address may be a key to it.
     shown = source.partition("?")[0]
     try:
         with (
-            _Cut(FETCH_SECONDS) as cut,
+            cut,
             httpx.Client(timeout=_ANSWER_SECONDS, follow_redirects=True, headers=_HEADERS) as client,
             client.stream("GET", url, extensions={"trace": cut.see}) as answer,
             target.open("xb") as file,
@@ -291,7 +290,6 @@ def _fetch(url: str, target: Path, source: str) -> Path:
                     f"{shown} gives no replay", evidence=f"status {answer.status_code}", todo="check the address"
                 )
             # As it lies there: a host that says of a .gz file that it has encoded it would have it unpacked twice.
-            # And as it comes: pieces of a size would be waited for, and the deadline with them.
             for chunk in answer.iter_raw():
                 file.write(chunk)
                 if file.tell() > FETCH_LIMIT:
@@ -300,10 +298,11 @@ def _fetch(url: str, target: Path, source: str) -> Path:
                         evidence=f"more than {FETCH_LIMIT} bytes",
                         todo="download it and give the file",
                     )
-                if time.monotonic() > deadline:
-                    raise _too_slow(shown)
+            # What has no length of its own seems to end when it is cut.
+            if cut.late:
+                raise _too_slow(shown)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        if time.monotonic() > deadline:
+        if cut.late:
             raise _too_slow(shown) from error
         raise PreconditionMissing(
             f"{shown} cannot be reached",
@@ -324,16 +323,20 @@ def _too_slow(shown: str) -> PreconditionMissing:
 
 
 class _Cut:
-    """Ends a connection after some time, whatever is waited for on it: the heads of answers may drip, too."""
+    """Ends a connection after some time, whatever is waited for on it: the heads of answers may drip, too.
+
+    Attributes:
+        late: whether that time is over.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._late = False
+        self.late = False
 
-    def __enter__(self) -> _Cut:
+    def __enter__(self) -> Self:
         self._timer.start()
         return self
 
@@ -345,13 +348,13 @@ class _Cut:
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
             with self._lock:
                 self._socket = info["return_value"].get_extra_info("socket")
-                late = self._late
+                late = self.late
             if late:
                 self._end()
 
     def _end(self) -> None:
         with self._lock:
-            self._late = True
+            self.late = True
             # One that has been closed cannot be shut down, and an encrypted one would say goodbye first.
             if self._socket is not None:
                 with contextlib.suppress(OSError):
