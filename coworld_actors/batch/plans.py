@@ -282,6 +282,11 @@ def plan_single(
         raise Refused(
             f"there is no seat for {specs[0].called}", evidence="people have all seats", todo="leave the players out"
         )
+    if people and len(specs) > others:
+        raise Refused(
+            f"{len(specs)} players for {others} {'seat' if others == 1 else 'seats'}: people have the other {len(people)}",
+            todo="name fewer players; they share the seats that are left",
+        )
     (base,) = shared_lineup([spec.share for spec in specs], [spec.ref for spec in specs])(others, 0)
     own = with_own_images(images, specs)
     parts: list[Part] = []

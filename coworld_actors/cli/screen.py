@@ -140,8 +140,17 @@ class Screen:
         if text:
             self._progress.print(safe_text(f"{record.at:8.2f}s  {text}"), soft_wrap=True)
 
-    def outcome(self, record: EpisodeRecord, *, interrupted: bool) -> None:
-        """The table and where the files are, or what went wrong, why, what to do and where to look."""
+    def outcome(
+        self, record: EpisodeRecord, *, interrupted: bool, verified: bool = False, hosted: bool = False
+    ) -> None:
+        """The table and where the files are, or what went wrong, why, what to do and where to look.
+
+        Args:
+            record: of the ended episode.
+            interrupted: a signal has ended it.
+            verified: its replay was to be loaded again.
+            hosted: it was played for people, who may leave when they like.
+        """
         verdict = record.verdict
         if self._detail is not Detail.QUIET:
             self._result.print(_seat_table(record))
@@ -152,8 +161,12 @@ class Screen:
         elif verdict.good:
             scores = ", ".join(f"{seat.slot}={number_text(seat.score)}" for seat in record.seats)
             self._result.print(safe_text(f"{record.id}: {verdict.reason}; scores {scores}"), soft_wrap=True)
-        if verdict.good:
+        if verdict.good and verified and self._detail is not Detail.QUIET:
+            self._result.print("the replay loads")
+        if verdict.good or (interrupted and hosted):
             self._complain_of_budget(record)
+            if not verdict.good:
+                self.note("the episode was left before its end, and does not count")
             self._result.print(safe_text(f"files: {record.directory}"), soft_wrap=True)
             return
         lines = [f"episode {record.id} {'was stopped' if interrupted else 'does not count'}: {verdict.message}"]
@@ -162,7 +175,7 @@ class Screen:
         step = next_step(record)
         if step:
             lines.append(f"try: {step}")
-        complain([*lines, f"files: {record.directory}"])
+        complain([*lines, f"files: {record.directory}"] if record.directory else lines)
 
     def _complain_of_budget(self, record: EpisodeRecord) -> None:
         budget = None if record.tap is None else record.tap.budget

@@ -151,7 +151,9 @@ def play_single(options: Options) -> Outcome:
         record, received = trio.run(play_spec, spec, driver, screen, events, options.as_json, options.guests)
     if options.output is None and record.directory:
         link_latest(spec.directory)
-    screen.outcome(record, interrupted=received is not None)
+    screen.outcome(
+        record, interrupted=received is not None, verified=options.verify_replay, hosted=options.guests is not None
+    )
     code = exit_code_of(record, received)
     error = screen.trouble or (events.trouble if events is not None else None)
     return Outcome(exit_code=worse(code, error) if error else code, episodes=(record,), error=error, lines=streams)

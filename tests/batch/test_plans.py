@@ -427,6 +427,10 @@ def test_players_share_the_seats_that_people_do_not_take(orchard: LoadedManifest
         "there is no seat for greedy",
         "evidence: people have all seats",
     ]
+    many = specs_of(orchard, ["greedy", "random", "plain", "greedy"])
+    assert said(lambda: plan_single(orchard, images, many, people={0}))[0] == (
+        "4 players for 3 seats: people have the other 1"
+    )
     alone, _ = plan_single(orchard, images, [], variant="arcade", people={0})
     assert alone.seats[0].player_id == alone.game_config["players"][0]["name"] == "person"
     assert alone.people == {0}

@@ -162,12 +162,14 @@ def test_without_a_seat_one_watches(playing, page: Page) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_leaving_in_the_middle_is_an_orderly_end(playing, number: signal.Signals, code: int) -> None:
-    """A signal ends every role; the record says that the caller did it, and nobody is to blame."""
+    """A signal ends every role; the record says that the caller did it, nobody is to blame, and leaving is no error."""
     run = playing(ORCHARD, "--seat", 0, "--variant", "duel", "--no-open")
     run.link("play seat 0")
     run.until_started("player-1")
     run.process.send_signal(number)
     assert run.end() == code
+    assert "the episode was left before its end" in run.said
+    assert "error: " not in run.said
     assert len(run.roles) >= 2
     record = json.loads((run.output / "episode.json").read_text())
     assert (record["verdict"]["reason"], record["verdict"]["blame"]) == ("cancelled", "caller")

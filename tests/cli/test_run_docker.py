@@ -304,6 +304,7 @@ def test_a_game_of_the_first_generation(orchard_image: str, tmp_path: Path) -> N
         "run", path, "--driver", "docker", "--compat", "auto", "--verify-replay", "--output", "out", cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
+    assert "the replay loads\n" in done.stdout
     run = tmp_path / "out"
     assert json.loads((run / "replay").read_text()) == {"old": True}
     assert "final" in (run / "logs/policy_agent_0.log").read_text()
