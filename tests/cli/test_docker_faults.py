@@ -246,4 +246,5 @@ def test_players_of_every_bad_kind(runs: Runs) -> None:
     assert log.stat().st_size < 20_000_000
     assert "the flood is over" in log.read_text()[-500:]
     used = sum(path.stat().st_size for path in (runs.directory / "out").rglob("*") if path.is_file())
-    assert used < 100_000_000
+    # How much it gets to write between two looks is the disk's speed; all of it would be a hundred times that.
+    assert used < 10_000_000_000
