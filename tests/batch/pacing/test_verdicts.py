@@ -138,8 +138,9 @@ import json, os, pathlib
 from websockets.sync.client import connect
 
 with connect(os.environ["COWORLD_PLAYER_WS_URL"], ping_timeout=None, proxy=None) as socket:
-    while (kind := json.loads(socket.recv(timeout=2.0))["type"]) != "final":
-        if kind == "observation":
+    while (message := json.loads(socket.recv(timeout=2.0)))["type"] != "final":
+        # Before the first tick the other seat may still be empty.
+        if message.get("tick", 0) > 0:
             pathlib.Path("going").touch()
 """
 """A player that gives up with a traceback when the game says nothing for two seconds."""
