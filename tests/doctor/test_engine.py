@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import trio
 
 from coworld_actors.doctor.engine import Engine, check_engine, judge_engine, release_of
 from coworld_actors.doctor.finding import Status, Surroundings
+from tests.docker_engine import Engine as RealEngine
 from tests.doctor.clients import VERSIONS, calling, docker_of, found, script
 
 GOOD: Mapping[str, Any] = {
@@ -34,17 +34,12 @@ GOOD: Mapping[str, Any] = {
 }
 
 
-def engine(endpoint: str = "", **changes: Any) -> Engine:
+def described(endpoint: str = "", **changes: Any) -> Engine:
     return Engine(info={**GOOD, **changes}, endpoint=endpoint, now=0.0)
 
 
-async def test_the_real_engine_is_described() -> None:
+async def test_the_real_engine_is_described(engine: RealEngine) -> None:
     """Client, engine, limits, storage and plugins of this machine, none of them a failure."""
-    docker = shutil.which("docker")
-    if docker is None or (await trio.run_process([docker, "info"], capture_stdout=True, check=False)).returncode != 0:
-        if os.environ.get("CI"):
-            pytest.fail("no engine answers")
-        pytest.skip("no docker engine answers")
     findings = await check_engine(Surroundings(drivers=frozenset({"docker"}), patience=60))
     names = [finding.name for finding in findings]
     assert names[:5] == ["docker", "docker engine", "docker limits", "docker storage", "docker build"]
@@ -59,10 +54,8 @@ async def test_without_a_client_there_is_one_line(tmp_path: Path, drivers: tuple
     assert finding.todo
 
 
-async def test_a_dead_socket_is_an_engine_that_is_down(tmp_path: Path) -> None:
+async def test_a_dead_socket_is_an_engine_that_is_down(engine: RealEngine, tmp_path: Path) -> None:
     """The client is still told; the engine's line says where to look."""
-    if shutil.which("docker") is None:
-        pytest.skip("there is no docker client")
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "dead.sock"))
     for place in ("dead.sock", "nobody.sock"):
@@ -163,7 +156,7 @@ async def test_a_good_engine_is_good_throughout(tmp_path: Path) -> None:
 )
 def test_what_an_engine_lacks(changes: dict[str, Any], name: str, status: Status, words: str) -> None:
     """Each in its own line, with what to do; the others stay good."""
-    findings = judge_engine(engine(**changes), Surroundings(drivers=frozenset({"docker"})))
+    findings = judge_engine(described(**changes), Surroundings(drivers=frozenset({"docker"})))
     finding = found(findings, name)
     assert (finding.status, words in finding.text) == (status, True), finding
     assert bool(finding.todo) is (status is not Status.OK)
@@ -172,7 +165,7 @@ def test_what_an_engine_lacks(changes: dict[str, Any], name: str, status: Status
 
 def test_an_engine_elsewhere_is_told_without_its_password() -> None:
     """It does not see our directories; whatever stands before the host is nobody's business."""
-    remote = engine(endpoint="ssh://me:secret@far.example.org")
+    remote = described(endpoint="ssh://me:secret@far.example.org")
     finding = found(judge_engine(remote, Surroundings(drivers=frozenset({"docker"}))), "docker engine")
     assert finding.status is Status.FAIL
     assert "ssh://far.example.org" in finding.text
@@ -208,7 +201,7 @@ async def test_a_context_that_is_not_there_is_told(tmp_path: Path, complaint: st
 def test_what_the_driver_refuses_is_refused_here(endpoint: str) -> None:
     """An engine that is not reached by a file fails where docker has to work, whatever its version."""
     for version in ("27.1.0", "dev"):
-        remote = engine(endpoint=endpoint, ServerVersion=version)
+        remote = described(endpoint=endpoint, ServerVersion=version)
         for drivers, status in ((("docker",), Status.FAIL), (("process",), Status.WARN)):
             head = judge_engine(remote, Surroundings(drivers=frozenset(drivers)))[0]
             assert (head.status, "the docker driver refuses it" in head.text) == (status, True)
