@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc as gc_module
 import signal
 import sys
 import traceback
@@ -91,15 +90,7 @@ def _work(words: list[str]) -> Outcome:
 
     A command that takes its time returns its work instead of doing it: click would make exit code 1 of any broken pipe in it.
     """
-    # It imports what the command needs: some ten thousand objects that stay. Collections meanwhile find nothing, and take a sixth of
-    # the time.
-    collecting = gc_module.isenabled()
-    gc_module.disable()
-    try:
-        returned = cli.main(args=words, prog_name="coworld-actors", standalone_mode=False)
-    finally:
-        if collecting:
-            gc_module.enable()
+    returned = cli.main(args=words, prog_name="coworld-actors", standalone_mode=False)
     if callable(returned):
         returned = returned()
     if isinstance(returned, Outcome):

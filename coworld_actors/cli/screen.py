@@ -195,7 +195,7 @@ def _subscribed(stream: EventStream, callback: Callable[[Record], None]) -> Gene
 
 def _log_line(stderr: Stream, coloured: bool) -> Callable[[Record], None]:
     """Every event as one structlog line with episode, actor and incarnation bound; configures nothing globally."""
-    # Only --verbose needs it, and it takes a seventh of the time in which a command is loaded.
+    # Only --verbose needs it, and it brings asyncio along.
     import structlog
 
     logger = structlog.wrap_logger(

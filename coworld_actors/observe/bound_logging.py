@@ -66,7 +66,7 @@ def bound_logger(logger: logging.Logger) -> structlog.stdlib.BoundLogger:
     Its lines have one text, `event key=value ...`, for handlers that show nothing else, and every value as an attribute of the
     record for those that do. A field whose name a record needs for itself is called `event_NAME` there.
     """
-    import structlog  # noqa: PLC0415 - with asyncio, which comes with it, a tenth of the time in which a command is loaded
+    import structlog  # noqa: PLC0415 - it brings asyncio along, and few commands log
 
     bound: structlog.stdlib.BoundLogger = structlog.wrap_logger(
         logger,
