@@ -10,7 +10,7 @@ import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,7 +24,7 @@ from coworld_protocol import contract
 from coworld_protocol.errors import PreconditionMissing
 from coworld_protocol.manifest import Runnable
 
-__all__ = ["ByHand", "play_by_hand"]
+__all__ = ["ByHand", "play_by_hand", "started"]
 
 _LOOK_SECONDS = 0.001
 _LIMIT = 120.0
@@ -113,14 +113,21 @@ def _start(
     )
     resolved = world.images.resolve(runnable.image, runnable.run, role=name)
     environ = role_environment(launch, resolved, environ=os.environ, mark="bench", address=address)
+    return started(stack, resolved.argv, log, cwd=resolved.root, env=environ)
+
+
+def started(
+    stack: contextlib.ExitStack,
+    argv: Sequence[str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program whose output goes to a log; leaving the stack kills and reaps it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            resolved.argv,
-            cwd=resolved.root,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            argv, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
     stack.callback(process.wait)
     stack.callback(process.kill)

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from coworld_bench.by_hand import started
 from coworld_bench.worlds import World
 from coworld_drivers import labels
 from coworld_protocol import contract
@@ -146,16 +147,7 @@ def _run(
     variables = [word for pair in {**runnable.env, **env}.items() for word in ("--env", "=".join(pair))]
     command = [ground.docker, "run", "--rm", "--name", name, "--network", ground.network, *ground.labels, *words]
     entry = ["--entrypoint", runnable.run[0]] if runnable.run else []
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *variables, *entry, runnable.image, *runnable.run[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    return process
+    return started(stack, [*command, *variables, *entry, runnable.image, *runnable.run[1:]], log)
 
 
 def _until_healthy(port: int, game: subprocess.Popen[bytes], place: Path) -> None:

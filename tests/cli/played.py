@@ -1,15 +1,16 @@
-"""A small batch that has really been played, for the commands that look at one."""
+"""Commands that really play, for tests of those that look at what was played."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.coworlds import quick_manifest, write_coworld
 
-__all__ = ["COMMAND", "command", "play_batch"]
+__all__ = ["COMMAND", "command", "play_batch", "until_said"]
 
 COMMAND = [sys.executable, "-m", "coworld_actors"]
 
@@ -19,6 +20,15 @@ def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False, cwd=cwd
     )
+
+
+def until_said(process: subprocess.Popen[str], log: Path, words: str, seconds: float = 180.0) -> None:
+    """Wait until a role of a running command has said it; that the command ends before is a failure."""
+    end = time.monotonic() + seconds
+    while not (log.exists() and words in log.read_text()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, f"nobody said {words!r}"
+        time.sleep(0.05)
 
 
 def play_batch(directory: Path) -> Path:

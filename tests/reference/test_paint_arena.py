@@ -6,12 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.cli.played import until_said
 
 pytestmark = pytest.mark.reference
 
@@ -253,12 +254,7 @@ def test_an_interrupt_in_the_middle_leaves_no_process(arena: Path, reference: An
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = tmp_path / "out/logs/game.stdout.log"
-    end = time.monotonic() + RUN_SECONDS
-    while not (log.exists() and "starting game" in log.read_text()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "the game never started"
-        time.sleep(0.05)
+    until_said(process, tmp_path / "out/logs/game.stdout.log", "starting game")
     roles = psutil.Process(process.pid).children(recursive=True)
     commands = [" ".join(role.cmdline()) for role in roles]
     process.send_signal(signal.SIGINT)

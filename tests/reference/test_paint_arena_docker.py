@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browsers import PATIENCE, chromium, page
-from tests.cli.played import COMMAND, command
+from tests.cli.played import COMMAND, command, until_said
 from tests.cli.test_play import Playing, playing
 from tests.cli.test_replay_show import Showing, showing
 from tests.engines import gone, left_of
@@ -141,12 +141,7 @@ def test_an_interrupt_while_they_paint_leaves_no_container(world: Path, tmp_path
         stderr=subprocess.PIPE,
         text=True,
     )
-    log = tmp_path / "out/logs/game.stdout.log"
-    end = time.monotonic() + RUN_SECONDS
-    while not (log.exists() and "starting game" in log.read_text()):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "the game never started"
-        time.sleep(0.05)
+    until_said(process, tmp_path / "out/logs/game.stdout.log", "starting game")
     identity = json.loads((tmp_path / "out/events.jsonl").read_text().splitlines()[0])["scope"]
     assert len([name for name in left_of(f"coworld.episode={identity}") if "player" in name or "game" in name]) == 3
     process.send_signal(signal.SIGINT)
